@@ -1,0 +1,56 @@
+# Two commands do everything, on a fresh machine with make and Python 3.11 or newer:
+#   make demo    the whole study on simulated cohorts
+#   make test    all tests
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+CORES ?= 2
+SNAKEMAKE := $(BIN)/snakemake --cores $(CORES)
+
+# One thread per job: two jobs at a time are faster than one with two threads.
+export OMP_NUM_THREADS ?= 1
+
+.PHONY: help install browser demo test real rulegraph lint clean
+
+help:
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## */	/' | expand -t 12
+
+install: $(INSTALLED) ## create .venv from the lock file
+
+$(INSTALLED): envs/requirements.lock
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; set PYTHON=...")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check -r envs/requirements.lock
+	@touch $@
+
+browser: ## install a browser for the report's test, where apt may
+	@command -v chromium >/dev/null && command -v chromedriver >/dev/null || \
+	{ [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && apt-get update -qq && \
+	  apt-get install -y -qq --no-install-recommends chromium chromium-driver >/dev/null; } || \
+	echo "no browser: the report's browser test will be skipped"
+
+demo: $(INSTALLED) ## the whole study on simulated cohorts
+	$(BIN)/snakemake --profile demo all
+	@echo "Report: $(CURDIR)/results/demo/report/index.html"
+
+test: $(INSTALLED) browser ## all tests
+	$(BIN)/python -m pytest -n $(CORES) --dist loadgroup
+
+real: $(INSTALLED) ## the real images beside the checkout, in full
+	$(BIN)/python -m pytest tests/real -m slow -s
+
+rulegraph: $(INSTALLED) ## redraw docs/rulegraph.svg (needs graphviz)
+	@command -v dot >/dev/null || { [ "$$(id -u)" = 0 ] && apt-get install -y -qq graphviz >/dev/null; } || \
+	{ echo "graphviz is missing: install it and try again"; exit 1; }
+	$(BIN)/snakemake all --rulegraph --configfile demo/study.yaml | dot -Tsvg > docs/rulegraph.svg
+
+lint: $(INSTALLED) ## ruff, snakefmt and snakemake --lint
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/snakefmt --check Snakefile rules
+	$(SNAKEMAKE) --lint
+
+clean: ## remove results, but not downloads
+	@du -sh results/* 2>/dev/null || true
+	rm -rf $(filter-out results/archives,$(wildcard results/*))

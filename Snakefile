@@ -1,0 +1,50 @@
+# The VirTues study. Targets: `all`, any figure (`fig2d`), `retrieve_all`, or any file.
+import os
+import sys
+
+from snakemake.utils import min_version
+
+min_version("9.0")
+
+# Scripts import `workflow_scripts` and `virtues_core`, also inside cluster jobs.
+sys.path.insert(0, workflow.basedir)
+os.environ["PYTHONPATH"] = os.pathsep.join(
+    [workflow.basedir, *filter(None, [os.environ.get("PYTHONPATH")])]
+)
+
+
+configfile: "config.yaml"
+
+
+container: "docker://python:3.11-slim"
+
+
+include: "rules/common.smk"
+include: "rules/cohorts.smk"
+include: "rules/markers.smk"
+include: "rules/pretrain.smk"
+include: "rules/embed.smk"
+include: "rules/reconstruction.smk"
+include: "rules/report.smk"
+
+
+rule all:
+    default_target: True
+    localrule: True
+    input:
+        f"{R}/report/index.html",
+        embeddings=expand(f"{R}/embeddings/{{model}}/{{cohort}}", model=MODELS, cohort=COHORTS),
+
+
+rule retrieve_all:
+    localrule: True
+    input:
+        [f"{config['archives']}/{cohort}/retrieved.json" for cohort in RETRIEVED],
+
+
+onsuccess:
+    print(f"Report: {R}/report/index.html")
+
+
+onerror:
+    print(f"A rule failed. Its log is named above; all logs are in {R}/logs/.")

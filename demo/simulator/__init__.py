@@ -1,0 +1,1 @@
+"""Seeded tissues and patients with planted truth, written as published archives."""

@@ -1,0 +1,72 @@
+"""One simulated cohort: patients, their tissues, and the archive that publishes them."""
+
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import yaml
+
+from demo.simulator import damond2019, danenberg2022
+from demo.simulator.patients import Patient, draw_patients
+from demo.simulator.tissue import Tissue, simulate_tissue
+
+EFFECTS = Path(__file__).with_name("effects.yaml")
+LAYOUTS = {"damond2019": damond2019, "danenberg2022": danenberg2022}
+UNDERSIZED = (200, 240)  # sides in px of a tissue that is too small for a sub-image of 256 px
+
+
+@dataclass
+class SimulatedCohort:
+    """Patients and tissues; `owners` [tissue] is the patient's index.
+
+    `unimaged` patients have a clinical row and no tissue, `unpublished` tissues (of the first
+    patient) have a mask and cells but no image: real archives hold some of both.
+    """
+
+    patients: list[Patient]
+    tissues: list[Tissue]
+    owners: list[int]
+    unimaged: list[Patient]
+    unpublished: list[Tissue]
+
+
+def read_effects(path=EFFECTS):
+    """Return the table of planted effects."""
+    return yaml.safe_load(Path(path).read_text())
+
+
+def layout_of(cohort_id):
+    """Return the name of the published layout of an embedded cohort: `sim_<layout>`."""
+    return cohort_id.removeprefix("sim_")
+
+
+def simulate_cohort(cohort_id, effects, settings):
+    """Draw one cohort from the effects table and the `simulation` section of the settings."""
+    name = layout_of(cohort_id)
+    section, layout = effects["cohorts"][name], LAYOUTS[name]
+    streams = np.random.default_rng([settings["seed"], zlib.crc32(cohort_id.encode())]).spawn(3)
+    patients = draw_patients(streams[0], section, settings["patients"])
+    unimaged = draw_patients(streams[1], section, layout.UNIMAGED_PATIENTS)
+    owners = [index % len(patients) for index in range(settings["tissues"])]
+    last = settings["tissues"] - 1
+    low, high = settings["side"]
+    tissues = []
+    for index, rng in enumerate(streams[2].spawn(last + 1 + layout.UNPUBLISHED_TISSUES)):
+        small = index == last and cohort_id in settings["undersized"]
+        sides = UNDERSIZED if small else (low, high)
+        shape = tuple(int(side) for side in rng.integers(sides[0], sides[1], 2, endpoint=True))
+        patient = patients[owners[index] if index <= last else 0]
+        cells = round(settings["cells"] * min(1, shape[0] * shape[1] / high**2))
+        tissues.append(
+            simulate_tissue(
+                rng,
+                shape,
+                cells,
+                section,
+                effects["measurement"],
+                patient.niche_shares,
+                patient.type_shares,
+            )
+        )
+    return SimulatedCohort(patients, tissues[: last + 1], owners, unimaged, tissues[last + 1 :])

@@ -1,0 +1,124 @@
+"""Writer of the layout of Danenberg et al. 2022 (Zenodo 6036188).
+
+One zip with the root MBTMEIMCPublic/: float stacks and masks named by patient and ImageNumber, one
+table of cells, one clinical table, the panel and the order of the stack. Patients are written
+MB-9000 in tables and MB9000 in file names. The archive holds the clinical table as .fst, a format
+of R; here it is the CSV that a conversion gives. Masks and table agree, as after the correction
+that was published later (Zenodo 15615709).
+"""
+
+import numpy as np
+
+from demo.simulator.archives import csv_bytes, tiff_bytes, write_zip, zenodo_record
+from demo.simulator.cells import areas, centroids, mean_counts, near_border
+from demo.simulator.patients import draw_survival
+
+UNIMAGED_PATIENTS = 1
+UNPUBLISHED_TISSUES = 0
+ROOT = "MBTMEIMCPublic"
+INTERFACE = 15  # px from the border of the tumour
+SECONDARY = {"ER": "Rabbit IgG (H+L)"}  # the panel names the secondary antibody here
+README = """Simulated data. No patient, tissue or measurement in these files is real.
+The files and columns follow those of Danenberg et al. 2022 (Zenodo 6036188) where they are
+publicly described, with a subset of the channels. IMCClinical.csv is the table that the archive
+holds as IMCClinical.fst (a format of R), in the form that a conversion to CSV gives.
+Not imitated: the .fst files, annotation workbooks, CellNeighbours and TMEStructuresAnnotation.
+"""
+
+
+def write(folder, section, cohort, rng):
+    """Write the archive into `folder`; return the paths of the record's files."""
+    gaps = rng.integers(1, 90, len(cohort.tissues))
+    numbers = np.cumsum(gaps).tolist()  # ImageNumber has gaps, as published
+    members = [(f"{ROOT}/README.txt", README.encode())]
+    for number, tissue, owner in zip(numbers, cohort.tissues, cohort.owners, strict=True):
+        stem = f"{ROOT}/Images/{_metabric_id(owner).replace('-', '')}_{number}"
+        members += [
+            (f"{stem}_FullStack.tiff", tiff_bytes(tissue.image.astype(np.float32))),
+            (f"{stem}_CellMask.tiff", tiff_bytes(tissue.cell_mask)),
+            (f"{stem}_NucleusMask.tiff", tiff_bytes(tissue.nucleus_mask)),
+        ]
+    epitopes = [entry["marker"] for entry in section["panel"]]
+    order = [[entry["channel"], entry["marker"]] for entry in section["panel"]]
+    members += [
+        (f"{ROOT}/SingleCells.csv", _single_cells(section, cohort, numbers, epitopes)),
+        (f"{ROOT}/IMCClinical.csv", _clinical(rng, section, cohort)),
+        (f"{ROOT}/AbPanel.csv", _panel(section)),
+        (f"{ROOT}/markerStackOrder.csv", csv_bytes(["Isotope", "Epitope"], order)),
+    ]
+    path = folder / "MBTMEStrIMCPublic.zip"
+    write_zip(path, members)
+    return [path]
+
+
+def record(paths, folder):
+    """Return the archive's API answer for `paths`, which will lie in `folder`."""
+    return zenodo_record(paths, folder, "Simulated cohort in the layout of Zenodo 6036188")
+
+
+def _metabric_id(index):
+    return f"MB-{9000 + index}"
+
+
+def _single_cells(section, cohort, numbers, epitopes):
+    columns = "ImageNumber,ObjectNumber,metabric_id,cellPhenotype,is_epithelial,is_tumour".split(
+        ","
+    )
+    columns += "is_normal,is_dcis,is_interface,is_perivascular,is_hotAggregate".split(",")
+    columns += [*epitopes, "AreaShape_Area", "Location_Center_X", "Location_Center_Y"]
+    rows = []
+    for number, tissue, owner in zip(numbers, cohort.tissues, cohort.owners, strict=True):
+        mask = tissue.cell_mask
+        x, y = centroids(mask)
+        tumour = tissue.niche_map == tissue.niches.index("Tumour")
+        interface = near_border(tumour, mask, INTERFACE)
+        means, size = mean_counts(mask, tissue.image), areas(mask)
+        for i, name in enumerate(tissue.types):
+            epithelial = int(section["cell_types"][name]["category"] == "epithelial")
+            perivascular = int(tissue.cell_niches[i] == "Vascular stroma")
+            flags = [epithelial, epithelial, 0, 0, int(interface[i]), perivascular]
+            flags.append(int(tissue.aggregate[i]))
+            geometry = [int(size[i]), float(x[i]), float(y[i])]
+            keys = [number, i + 1, _metabric_id(owner), name]
+            rows.append([*keys, *flags, *means[i].tolist(), *geometry])
+    return csv_bytes(columns, rows)
+
+
+def _clinical(rng, section, cohort):
+    """Return one row per patient, also of those without an image."""
+    columns = "metabric_id,ERStatus,ERBB2_pos,Grade,PAM50,IntClust,LymphNodesOrdinal".split(",")
+    columns += "sizeOrdinal,yearsToStatus,DeathBreast,isValidation".split(",")
+    patients = [*cohort.patients, *cohort.unimaged]
+    years, died = draw_survival(rng, section, patients)
+    rows = []
+    for index, patient in enumerate(patients):
+        known = patient.attributes
+        imaged = index < len(cohort.patients)
+        rows.append(
+            [
+                _metabric_id(index),
+                known["ERStatus"] if imaged else None,
+                known["ERBB2_pos"],
+                known["Grade"],
+                known["PAM50"],
+                int(rng.integers(1, 11)),
+                int(rng.integers(0, 4)),
+                int(rng.integers(1, 4)),
+                float(years[index]),
+                int(died[index]),
+                bool(rng.random() < 0.25),
+            ]
+        )
+    return csv_bytes(columns, rows)
+
+
+def _panel(section):
+    """Return the antibodies in the order of the stack; one column has no name, as published."""
+    columns = "tubenumber,metaltag,target,antibodyclone,stockconcentration".split(",")
+    columns += ["finalconcentrationdilution", "ultoadd", "ilastik", "full", "to_sort", ""]
+    columns += ["function_order"]
+    rows = []
+    for tube, entry in enumerate(section["panel"], start=1):
+        target = SECONDARY.get(entry["marker"], entry["marker"])
+        rows.append([tube, entry["channel"], target, "simulated", 500, 5, 1, 1, 1, "", "", tube])
+    return csv_bytes(columns, rows)

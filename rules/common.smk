@@ -1,0 +1,54 @@
+# Settings, checked, and the names that all rules share.
+from workflow_scripts.common.code_hash import code_hash
+from workflow_scripts.common.errors import InputError
+from workflow_scripts.common.study import Study
+from workflow_scripts.common.targets import load_targets
+
+try:
+    STUDY = Study(config)
+    TARGETS = {target["id"]: target for target in load_targets()}
+except InputError as error:
+    raise WorkflowError(str(error))
+
+R = f"results/{config['study']}"
+LOGS = f"{R}/logs"
+BENCH = f"{R}/benchmarks"
+COHORTS = list(STUDY.cohorts)
+RETRIEVED = [cohort.id for cohort in STUDY.cohorts.values() if cohort.folder is None]
+INSTANCES = list(STUDY.instances)
+MODELS = config["models"]
+# The instance that figures about VirTues itself show.
+VIRTUES = INSTANCES[0]
+SEEDS = config["seeds"]
+
+
+wildcard_constraints:
+    cohort="|".join(COHORTS),
+    instance="|".join(INSTANCES),
+    model="|".join(dict.fromkeys([*INSTANCES, *MODELS])),
+
+
+def gpus(wildcards=None):
+    """GPUs of a job that computes on the study's device."""
+    return 1 if config["device"] == "cuda" else 0
+
+
+def megabytes(base):
+    """Memory that grows with every attempt, after a cluster killed a job for it."""
+    return lambda wildcards, attempt: base * attempt
+
+
+def cohort_folder(cohort):
+    return f"{R}/cohorts/{cohort}"
+
+
+def prepared(cohort):
+    """Files that say: this cohort is ready for a model."""
+    return [f"{cohort_folder(cohort)}/metadata/tissues.parquet", f"{cohort_folder(cohort)}/model_ready"]
+
+
+def model_files(wildcards):
+    """Weights of the model in question; a baseline has none."""
+    if wildcards.model in INSTANCES:
+        return [f"{R}/models/{wildcards.model}/model.safetensors"]
+    return []

@@ -1,0 +1,1 @@
+"""The study: one script per rule, one folder per stage."""

@@ -1,0 +1,1 @@
+"""From archives to published cohorts: retrieve, ingest, split, preprocess."""

@@ -1,0 +1,143 @@
+"""The channels of a cohort: names, accessions and their order in the files."""
+
+import re
+
+import pandas as pd
+
+from workflow_scripts.cohorts.readers.tables import keys, read_table, require
+from workflow_scripts.common.errors import InputError
+
+COLUMNS = [
+    "channel_name",
+    "uniprot_id",
+    "qc_pass",
+    "is_nuclear_marker",
+    "description",
+    "original_channel_name",
+    "index",
+]
+_ACCESSION = re.compile(r"[A-Z0-9]{6,10}(-[0-9]+)?")
+
+
+def read_panel(files, cohort):
+    """Return the channels in the order of the YAML file's panel, with `COLUMNS` and `aliases`.
+
+    `channel_name` is our marker name, `original_channel_name` what the files call the channel.
+    InputError for a name that occurs twice or an accession that is none; the same accession on
+    several channels is legal, and so is none (None).
+    """
+    spec = cohort.panel
+    rows = spec if isinstance(spec, list) else _rows(files, spec)
+    where = cohort.path if isinstance(spec, list) else spec["file"]
+    panel = pd.DataFrame(
+        {
+            "channel_name": [row.get("marker") or row["channel"] for row in rows],
+            "uniprot_id": [row.get("uniprot") for row in rows],
+            "qc_pass": True,
+            "is_nuclear_marker": [bool(row.get("nuclear")) for row in rows],
+            "description": [row.get("note") for row in rows],
+            "original_channel_name": [row["channel"] for row in rows],
+            "index": range(len(rows)),
+            "aliases": [row.get("aliases", []) for row in rows],
+        }
+    ).astype({name: object for name in ("channel_name", "uniprot_id", "description")})
+    if panel.empty:
+        raise InputError(f"{where}: the panel names no channel; add a row per channel.")
+    for column in ("channel_name", "original_channel_name"):
+        twice = panel[column][panel[column].duplicated()]
+        if len(twice):
+            raise InputError(
+                f"{where}: the panel names channel '{twice.iloc[0]}' twice; give every channel "
+                "its own name (two antibodies against one protein may share the accession)."
+            )
+    for row in panel.itertuples():
+        if row.uniprot_id is not None and not _ACCESSION.fullmatch(row.uniprot_id):
+            raise InputError(
+                f"{where}: channel '{row.channel_name}': '{row.uniprot_id}' is not a UniProt "
+                "accession such as P10147 or P10147-2; correct it, or leave it empty."
+            )
+    return panel
+
+
+def order_panel(panel, files, order, targets=None):
+    """Return `panel` in the order of the archive's own channel list, both checked to agree.
+
+    `order` and `targets` are `order` settings of the cohort schema; metals match in either
+    spelling (Nd142, 142Nd). Where they give the archive's marker names (`target`), a name that
+    does not fit the panel's marker or aliases is an InputError: accessions would be exchanged.
+    """
+    listed = read_table(files, order, {order["channel"], *_target(order)})
+    names = keys(listed[order["channel"]]).map(_metal)
+    if names.duplicated().any() or names.isna().any():
+        first = names[names.duplicated() | names.isna()].iloc[0]
+        raise InputError(
+            f"{order['file']}: channel '{first}' is empty or listed twice; keep one row per channel."
+        )
+    by_channel = panel.set_index(panel["original_channel_name"].map(_metal))
+    unknown = [name for name in names if name not in by_channel.index]
+    absent = [name for name in by_channel.index if name not in set(names)]
+    if unknown or absent:
+        raise InputError(
+            f"{order['file']} lists {len(names)} channels and the panel names {len(panel)}: "
+            f"not in the panel: {', '.join(unknown) or 'none'}; only in the panel: "
+            f"{', '.join(absent) or 'none'}; correct the panel of the cohort file."
+        )
+    panel = by_channel.loc[list(names)].reset_index(drop=True).assign(index=range(len(names)))
+    for spec in (order, targets or {}):
+        if "target" in spec:
+            _compare_names(panel, read_table(files, spec, {spec["channel"], spec["target"]}), spec)
+    return panel
+
+
+def _rows(files, spec):
+    table = read_table(files, spec)
+    columns = {key: spec[key] for key in ("channel", "marker", "uniprot", "note") if key in spec}
+    columns.setdefault("channel", "channel")
+    for column in columns.values():
+        require(table, column, spec["file"])
+    text = pd.DataFrame({key: keys(table[column]) for key, column in columns.items()})
+    if text["channel"].isna().any():
+        row = int(text["channel"].isna().to_numpy().argmax()) + 1
+        raise InputError(f"{spec['file']}: row {row} has no '{columns['channel']}'; fill it in.")
+    text = text.astype(object).where(text.notna() & (text != ""), None)
+    return text.to_dict("records")
+
+
+def _target(spec):
+    return [spec["target"]] if "target" in spec else []
+
+
+def _compare_names(panel, table, spec):
+    theirs = dict(zip(keys(table[spec["channel"]]).map(_metal), table[spec["target"]], strict=True))
+    for row in panel.itertuples():
+        channel = _metal(row.original_channel_name)
+        if channel not in theirs:
+            raise InputError(
+                f"{spec['file']}: no row for channel '{row.original_channel_name}'; correct the "
+                "panel or the filter of this table in the cohort file."
+            )
+        name = theirs[channel]
+        if not any(_alike(ours, name) for ours in (row.channel_name, *row.aliases)):
+            raise InputError(
+                f"{spec['file']} calls channel '{row.original_channel_name}' '{name}', the cohort "
+                f"file calls it '{row.channel_name}'; correct the panel, or add '{name}' to the "
+                "aliases of that row if both mean the same."
+            )
+
+
+def _alike(ours, theirs):
+    """Tell whether one name occurs in the other: CD8 in CD8a, but neither CD3 in CD38 nor ER in HER2."""
+    names = (re.sub(r"[^a-z0-9]", "", str(name).lower()) for name in (ours, theirs))
+    short, long = sorted(names, key=len)
+    if len(short) < 3:
+        return short == long != ""
+    return re.search(re.escape(short) + r"(?!\d)" * short[-1].isdigit(), long) is not None
+
+
+def _metal(name):
+    """Write a metal tag as symbol and mass, Nd142, however the file spells it."""
+    match = re.fullmatch(r"([A-Z][a-z]?)[ -]?(\d{2,3})|(\d{2,3})[ -]?([A-Z][a-z]?)", str(name))
+    if name is None or not match:
+        return name
+    symbol, mass, mass_first, symbol_last = match.groups()
+    return f"{symbol}{mass}" if symbol else f"{symbol_last}{mass_first}"

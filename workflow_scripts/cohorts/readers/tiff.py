@@ -1,0 +1,82 @@
+"""Images and masks in TIFF files, with their axes and numbers checked."""
+
+import struct
+
+import numpy as np
+import tifffile
+
+from workflow_scripts.cohorts.readers.files import damaged
+from workflow_scripts.common.errors import InputError
+
+
+def read_stack(file, channels):
+    """Return the image [channels, H, W] float32 of a multi-page or multi-channel TIFF.
+
+    Integers and floats of any width are read as they are. The channel axis is the one with as many
+    entries as the panel has channels (`channels`); InputError if there is none.
+    """
+    array, axes = _read(file)
+    if array.ndim == 2:
+        array = array[None]
+    if array.ndim != 3:
+        raise InputError(f"{file}: expected an image with three axes, found shape {array.shape}.")
+    interleaved = axes.endswith(("C", "S")) and array.shape[-1] == channels
+    if interleaved or (array.shape[0] != channels and array.shape[-1] == channels):
+        array = np.moveaxis(array, -1, 0)
+    if array.shape[0] != channels:
+        raise InputError(
+            f"{file}: the image has {array.shape[0]} channels and the panel names {channels}; "
+            "correct the panel of the cohort file so that every channel has a row."
+        )
+    return np.ascontiguousarray(array, dtype=np.float32)
+
+
+def read_channels(files):
+    """Return the image [C, H, W] float32 of TIFF files with one channel each, in their order."""
+    planes = [_read(file)[0] for file in files]
+    for file, plane in zip(files, planes, strict=True):
+        if plane.shape != planes[0].shape or plane.ndim != 2:
+            raise InputError(
+                f"{file}: expected one channel of the size of {files[0].name}, "
+                f"{planes[0].shape}, found {plane.shape}."
+            )
+    return np.stack(planes, dtype=np.float32, casting="unsafe")
+
+
+def read_labels(file):
+    """Return the instance mask [H, W] of a TIFF as integers, 0 = background."""
+    array, _ = _read(file)
+    if array.ndim != 2:
+        raise InputError(f"{file}: expected a mask with two axes, found shape {array.shape}.")
+    if np.issubdtype(array.dtype, np.integer):
+        return array
+    if not np.array_equal(array, np.round(array)):
+        raise InputError(
+            f"{file}: expected cell numbers, found fractions (up to {array.max():g}); a mask scaled "
+            "to 0...1 must be written as integers."
+        )
+    return array.astype(np.int64)
+
+
+def _read(file):
+    """Return the pixels of a TIFF without axes of length one, and the names of its axes."""
+    try:
+        with file.read() as stream, tifffile.TiffFile(stream) as tiff:
+            if _next_page(tiff):
+                raise ValueError(f"its page {len(tiff.pages) + 1} is missing")
+            series = tiff.series[0]
+            array, axes = series.asarray(maxworkers=1), series.axes
+    except InputError:
+        raise
+    except Exception as error:  # tifffile and its codecs raise many kinds for a cut file
+        raise damaged(file, error) from None
+    return array.squeeze(), axes
+
+
+def _next_page(tiff):
+    """Return the offset that the last page found points to: 0 unless the file was cut."""
+    layout, handle, page = tiff.tiff, tiff.filehandle, tiff.pages[-1]
+    handle.seek(page.offset)
+    (tags,) = struct.unpack(layout.tagnoformat, handle.read(layout.tagnosize))
+    handle.seek(page.offset + layout.tagnosize + tags * layout.tagsize)
+    return struct.unpack(layout.offsetformat, handle.read(layout.offsetsize))[0]

@@ -1,0 +1,139 @@
+"""Which images are a cohort's tissues, and what its tables say about them."""
+
+import re
+
+import pandas as pd
+
+from workflow_scripts.cohorts.readers.tables import join, keys, render, require
+from workflow_scripts.common.errors import InputError
+
+# Columns of tissues.parquet that ingest itself writes; a clinical column cannot have their names.
+RESERVED = {
+    "tissue_id",
+    "dataset",
+    "patient_id",
+    "specimen_id",
+    "modality",
+    "original_file_name",
+    "split",
+    "height",
+    "width",
+    "tissue_fraction",
+}
+
+
+def match_files(files, spec, group="tissue"):
+    """Return {tissue id: (File, named groups)} of the files that fit `spec`, sorted by tissue id.
+
+    `spec` is a `files` setting of the cohort schema. With `group` "channel" the value is instead
+    {channel: (File, named groups)}, one dict per tissue. Two files for one key are an InputError.
+    """
+    listed = files.list(spec.get("archive", ()))
+    found = {}
+    for file in listed:
+        match = re.search(spec["pattern"], file.name)
+        if not match:
+            continue
+        groups = match.groupdict()
+        tissue = groups["tissue"]
+        if not tissue or "/" in tissue or tissue.startswith("."):
+            raise InputError(
+                f"{file}: '{tissue}' cannot name a tissue, because files are named after it; "
+                "correct the pattern."
+            )
+        place, key = (found, tissue) if group == "tissue" else (found.setdefault(tissue, {}), None)
+        key = key or groups[group]
+        if key in place:
+            raise InputError(
+                f"{file}: '{key}' is already given by {place[key][0].name}; make the pattern "
+                "narrower."
+            )
+        place[key] = (file, groups)
+    if not found:
+        names = ", ".join(file.name for file in listed[:3]) or "nothing"
+        raise InputError(
+            f"{spec.get('archive') or files.folder}: no file fits {spec['pattern']}; it holds "
+            f"{len(listed)} files, the first are: {names}; correct the pattern."
+        )
+    return dict(sorted(found.items()))
+
+
+def leave_out(found, exclude):
+    """Remove the tissues that the cohort file excludes; returns the rest and a warning for each."""
+    warnings, rest = [], dict(found)
+    for rule in exclude:
+        hit = [tissue for tissue in rest if re.fullmatch(rule["tissue"], tissue)]
+        for tissue in hit:
+            del rest[tissue]
+            warnings.append(f"tissue {tissue} is left out: {rule['reason']}")
+    return rest, warnings
+
+
+def describe(groups, files, cohort):
+    """Return the table of tissues and warnings, from {tissue id: named groups}.
+
+    Columns: tissue_id, patient_id, specimen_id, split, then the clinical columns. InputError if a
+    tissue has no patient: a split by patient would otherwise mix patients.
+    """
+    frame = pd.DataFrame(
+        [{"tissue": tissue, **values} for tissue, values in groups.items()], dtype=object
+    )
+    named, warnings = set(frame.columns), []
+    for spec in cohort.clinical:
+        joined, missing = join(frame, files, spec)
+        if joined is None:
+            hint = f"; {spec['hint']}" if "hint" in spec else ""
+            warnings.append(f"clinical table {spec['file']} is absent, its columns too{hint}")
+            continue
+        frame = joined
+        if missing:
+            warnings.append(f"{spec['file']} has no row for {missing} of {len(frame)} tissues")
+    patient = _ids(cohort.patient, "patient", frame, cohort)
+    specimen = _ids(cohort.specimen, "specimen", frame, cohort)
+    clinical = frame[[name for name in frame.columns if name not in named]]
+    for name in sorted(RESERVED & (set(clinical.columns) - {"split"})):
+        raise InputError(
+            f"{cohort.path}: clinical column '{name}' has the name of a column of ours; rename it "
+            "in `columns`."
+        )
+    split = _split(frame, files, cohort)
+    front = pd.DataFrame(
+        {"tissue_id": frame["tissue"], "patient_id": patient, "specimen_id": specimen}
+    )
+    front["split"] = split
+    return pd.concat([front, clinical.drop(columns="split", errors="ignore")], axis=1), warnings
+
+
+def _ids(template, what, frame, cohort):
+    ids = render(template, frame, f"{cohort.path}: key '{what}' ({template})")
+    if ids.isna().any():
+        tissue = frame["tissue"][ids.isna()].iloc[0]
+        raise InputError(
+            f"{cohort.path}: tissue {tissue} and {int(ids.isna().sum()) - 1} more have no {what} "
+            f"({template}); complete the clinical table, or exclude them in layout.exclude."
+        )
+    return ids
+
+
+def _split(frame, files, cohort):
+    """Return the shipped split as train, test or None (not in the table) per tissue."""
+    spec = cohort.split
+    if spec is None:
+        return pd.Series(None, index=frame.index, dtype=object)
+    column = spec["column"]
+    if "file" in spec:
+        frame, _ = join(
+            frame.drop(columns=column, errors="ignore"), files, {**spec, "columns": [column]}
+        )
+        if frame is None:
+            return None
+    require(frame, column, f"{cohort.path}: key 'split.column'")
+    names = {name: part for part in ("train", "test") for name in spec[part]}
+    values = keys(frame[column])
+    unknown = sorted(set(values.dropna()) - set(names))
+    if unknown:
+        raise InputError(
+            f"{cohort.path}: split column '{column}' holds '{unknown[0]}', which is in neither "
+            "split.train nor split.test; add it."
+        )
+    return values.map(names).astype(object).where(values.notna(), None)

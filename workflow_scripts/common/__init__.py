@@ -1,0 +1,1 @@
+"""What several stages share: configuration, cohorts, images, crops, figures."""

@@ -1,0 +1,48 @@
+"""How a script starts: under Snakemake, or by hand with the same inputs and outputs."""
+
+import logging
+import os
+import sys
+from pathlib import Path
+
+from workflow_scripts.common.errors import InputError
+
+log = logging.getLogger("virtues")
+
+
+def run(main, script_globals):
+    """Run `main(snakemake)` with its log configured.
+
+    Under Snakemake the `snakemake` object is already a global of the script. By hand,
+    `python workflow_scripts/cohorts/split.py cohort=x --configfile demo/study.yaml`
+    builds the same object from the Snakefile, so a script runs in a debugger with real paths.
+    """
+    snakemake = script_globals.get("snakemake")
+    if snakemake is None:
+        from workflow_scripts.common.mock import snakemake_from_command_line
+
+        snakemake = snakemake_from_command_line(Path(script_globals["__file__"]).stem, sys.argv[1:])
+    configure_logging(snakemake.log[0] if snakemake.log else None)
+    try:
+        main(snakemake)
+    except InputError as error:
+        log.error("%s", error)
+        sys.exit(1)
+    except Exception:
+        log.exception("rule %s failed", snakemake.rule)
+        sys.exit(1)
+
+
+def configure_logging(path=None):
+    """Send one line per step to the rule's log file and to stderr."""
+    handlers = [logging.StreamHandler()]
+    if path:
+        os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
+        handlers.append(logging.FileHandler(path, mode="w"))
+    logging.basicConfig(
+        level=logging.INFO,
+        format="%(asctime)s %(levelname)s %(message)s",
+        datefmt="%H:%M:%S",
+        handlers=handlers,
+        force=True,
+    )

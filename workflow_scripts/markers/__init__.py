@@ -1,0 +1,1 @@
+"""Sequences of the measured proteins and their ESM-2 embeddings."""

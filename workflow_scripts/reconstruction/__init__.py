@@ -1,0 +1,1 @@
+"""Hidden patches filled in (Results, Fig. 2)."""
