@@ -30,16 +30,18 @@ include: "rules/report.smk"
 
 rule all:
     default_target: True
-    localrule: True
     input:
         f"{R}/report/index.html",
-        embeddings=expand(f"{R}/embeddings/{{model}}/{{cohort}}", model=MODELS, cohort=COHORTS),
+        embeddings=expand(
+            f"{R}/embeddings/{{model}}/{{cohort}}", model=MODELS, cohort=COHORTS
+        ),
+    localrule: True
 
 
 rule retrieve_all:
-    localrule: True
     input:
         [f"{config['archives']}/{cohort}/retrieved.json" for cohort in RETRIEVED],
+    localrule: True
 
 
 onsuccess:

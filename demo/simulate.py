@@ -3,10 +3,8 @@
 import shutil
 from pathlib import Path
 
-import numpy as np
-
 from demo.simulator.archives import write_json
-from demo.simulator.cohort import LAYOUTS, layout_of, read_effects, simulate_cohort
+from demo.simulator.cohort import layout_of, read_effects, section_of, simulate_cohort
 from workflow_scripts.common.job import log, run
 
 
@@ -16,14 +14,13 @@ def write_archive(cohort_id, effects, settings, folder, record):
     `folder` appears when it is complete, `record` after it. Returns the simulated cohort.
     """
     folder, record = Path(folder), Path(record)
-    name = layout_of(cohort_id)
+    layout = layout_of(cohort_id)
     cohort = simulate_cohort(cohort_id, effects, settings)
     part = folder.with_name(f"{folder.name}.part")
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir(parents=True)
-    rng = np.random.default_rng([settings["seed"], len(cohort.patients), len(cohort.tissues)])
-    paths = LAYOUTS[name].write(part, effects["cohorts"][name], cohort, rng)
-    answer = LAYOUTS[name].record(paths, folder)
+    paths = layout.write(part, section_of(cohort_id, effects), cohort)
+    answer = layout.record(paths, folder)
     shutil.rmtree(folder, ignore_errors=True)
     part.rename(folder)
     write_json(record, answer)

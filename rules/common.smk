@@ -44,7 +44,10 @@ def cohort_folder(cohort):
 
 def prepared(cohort):
     """Files that say: this cohort is ready for a model."""
-    return [f"{cohort_folder(cohort)}/metadata/tissues.parquet", f"{cohort_folder(cohort)}/model_ready"]
+    return [
+        f"{cohort_folder(cohort)}/metadata/tissues.parquet",
+        f"{cohort_folder(cohort)}/model_ready",
+    ]
 
 
 def model_files(wildcards):
@@ -52,3 +55,16 @@ def model_files(wildcards):
     if wildcards.model in INSTANCES:
         return [f"{R}/models/{wildcards.model}/model.safetensors"]
     return []
+
+
+def local_sources(cohort):
+    """Files of this machine that retrieving a cohort reads; the simulator's are its record."""
+    return [os.path.relpath(path) for path in cohort.local_files]
+
+
+def cohort_sources(cohort):
+    """What ingesting a cohort reads: its YAML file and, unless it is on disk, the archive."""
+    sources = {"cohort": cohort.path}
+    if cohort.folder is None:
+        sources["retrieved"] = f"{config['archives']}/{cohort.id}/retrieved.json"
+    return sources

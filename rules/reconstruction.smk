@@ -45,7 +45,8 @@ rule reconstruct_examples:
         embeddings=f"{R}/markers/embeddings.safetensors",
         markers="resources/markers.csv",
         scores=expand(
-            f"{R}/tasks/reconstruction/{{{{model}}}}/{{cohort}}/scores.parquet", cohort=COHORTS
+            f"{R}/tasks/reconstruction/{{{{model}}}}/{{cohort}}/scores.parquet",
+            cohort=COHORTS,
         ),
     output:
         independent=f"{R}/tasks/reconstruction/{{model}}/example_independent.npz",
@@ -138,7 +139,8 @@ use rule fig2a as fig2c with:
 rule fig2d:
     input:
         moments=expand(
-            f"{R}/tasks/reconstruction/{VIRTUES}/{{cohort}}/moments.parquet", cohort=COHORTS
+            f"{R}/tasks/reconstruction/{VIRTUES}/{{cohort}}/moments.parquet",
+            cohort=COHORTS,
         ),
         metrics=f"{R}/models/{VIRTUES}/metrics.json",
     output:

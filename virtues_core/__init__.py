@@ -3,7 +3,7 @@
 The package holds the model and its attention backends, and nothing of the study around it.
 """
 
-from virtues_core.cells import cell_tokens, encode_tiles, pool_cells, tile_origins
+from virtues_core.cells import CellPool, cell_tokens, encode_tiles, tile_origins
 from virtues_core.config import VirTuesConfig
 from virtues_core.loss import loss, squared_error_sum
 from virtues_core.masking import independent_mask, marker_mask, niche_mask
@@ -12,6 +12,7 @@ from virtues_core.packing import Packed, pack
 from virtues_core.weights import load_weights, save_weights
 
 __all__ = [
+    "CellPool",
     "Output",
     "Packed",
     "VirTues",
@@ -24,7 +25,6 @@ __all__ = [
     "marker_mask",
     "niche_mask",
     "pack",
-    "pool_cells",
     "save_weights",
     "squared_error_sum",
     "tile_origins",

@@ -63,15 +63,20 @@ def pack(
     height, width = images[0].shape[-2:]
     rows, cols = height // patch, width // patch
     counts = tuple(len(image) for image in images)
-    hidden = [_hidden(mask, (count, rows, cols), i) for i, (mask, count) in enumerate(zip(masks, counts, strict=True))]
-
     crops, positions = len(images), rows * cols
-    shown = ~torch.cat(hidden).flatten(1)  # [M, S]
+    shown = [
+        _shown(mask, (count, rows, cols), i)
+        for i, (mask, count) in enumerate(zip(masks, counts, strict=True))
+    ]
+    shown = torch.cat(shown).flatten(1)  # [M, S]
+
     visible = shown.flatten().nonzero().squeeze(1)
     visible_channel, visible_position = visible // positions, visible % positions
     crop = torch.arange(crops).repeat_interleave(torch.tensor(counts))
     position = torch.cat([torch.arange(positions).repeat(crops), visible_position])
-    site = torch.cat([torch.arange(crops * positions), crop[visible_channel] * positions + visible_position])
+    # Crop and position of a packed token as one number: its marker attention sequence.
+    visible_site = crop[visible_channel] * positions + visible_position
+    site = torch.cat([torch.arange(crops * positions), visible_site])
 
     channel_lengths = torch.cat([torch.full((crops,), positions), shown.sum(1)])
     marker_lengths = torch.bincount(site)
@@ -124,12 +129,12 @@ def _check_crops(images, channels, masks, patch) -> None:
             raise ValueError(f"crop {i} has the channel id {int(ids.min())}; ids start at 0.")
 
 
-def _hidden(mask, shape, i) -> Tensor:
+def _shown(mask, shape, i) -> Tensor:
     if mask is None:
-        return torch.zeros(shape, dtype=torch.bool)
+        return torch.ones(shape, dtype=torch.bool)
     mask = torch.as_tensor(mask).cpu()
     if mask.dtype != torch.bool or mask.shape != shape:
         raise ValueError(
             f"the mask of crop {i} must be bool {list(shape)}, not {mask.dtype} {list(mask.shape)}."
         )
-    return mask
+    return ~mask

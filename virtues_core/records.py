@@ -17,7 +17,9 @@ class TensorRecord:
         return self._map(Tensor.pin_memory)
 
     def _map(self, function):
-        return replace(self, **{f.name: _apply(getattr(self, f.name), function) for f in fields(self)})
+        return replace(
+            self, **{f.name: _apply(getattr(self, f.name), function) for f in fields(self)}
+        )
 
 
 def _apply(value, function):

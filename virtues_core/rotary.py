@@ -1,29 +1,15 @@
 """Rotary position embeddings in two directions (Su et al. 2024; Methods, "VirTues Encoder").
 
 The first half of a head's features turns with the row of a patch, the second half with its
-column. Within a half of width h, feature i is paired with feature i + h/2.
+column. Features 2i and 2i + 1 are the two parts of one complex number, which is multiplied by
+exp(i * angle): one pass over memory. The authors keep the parts h/2 features apart, in a half of
+width h; `weights.py` reorders their query and key projections, which changes no attention score.
 """
-
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 BASE = 10000.0
-
-
-class Rotary(NamedTuple):
-    """Factors for a set of tokens, both float32 [tokens, 1, head_width] (1 for the heads).
-
-    `sin` carries the sign of the rotation, so that turning needs no negation.
-    """
-
-    cos: Tensor
-    sin: Tensor
-
-    def at(self, tokens: Tensor) -> "Rotary":
-        """Return the factors at the given indices, int64 [n]."""
-        return Rotary(self.cos[tokens], self.sin[tokens])
 
 
 def rotary_angles(length: int, half: int, device=None) -> Tensor:
@@ -33,18 +19,22 @@ def rotary_angles(length: int, half: int, device=None) -> Tensor:
     return positions[:, None] * BASE**-exponents
 
 
-def rotary_grid(rows: int, cols: int, head_width: int, device=None) -> Rotary:
-    """Return the factors of a patch grid in row-major order, for rows * cols tokens."""
+def rotary_grid(rows: int, cols: int, head_width: int, device=None) -> Tensor:
+    """Return the turns of a patch grid in row-major order.
+
+    The result is complex64 [rows * cols, 1, head_width / 2], with 1 for the heads.
+    """
     quarter = head_width // 4
     row = rotary_angles(rows, head_width // 2, device)[:, None].expand(rows, cols, quarter)
     col = rotary_angles(cols, head_width // 2, device)[None].expand(rows, cols, quarter)
-    cos = torch.cat([row.cos(), row.cos(), col.cos(), col.cos()], dim=-1)
-    sin = torch.cat([-row.sin(), row.sin(), -col.sin(), col.sin()], dim=-1)
-    return Rotary(cos.view(-1, 1, head_width), sin.view(-1, 1, head_width))
+    angles = torch.cat([row, col], dim=-1).view(rows * cols, 1, 2 * quarter)
+    return torch.polar(torch.ones_like(angles), angles)
 
 
-def rotate(x: Tensor, rotary: Rotary) -> Tensor:
-    """Turn queries or keys [..., tokens, heads, head_width] to their positions, in float32."""
-    pairs = x.unflatten(-1, (2, 2, -1))  # (row | column, lower | upper, head_width / 4)
-    swapped = pairs.flip(-2).flatten(-3)
-    return x * rotary.cos + swapped * rotary.sin
+def rotate(x: Tensor, turns: Tensor) -> Tensor:
+    """Turn queries or keys [..., tokens, heads, head_width] to their positions, in float32.
+
+    `turns` is complex64 [tokens, 1, head_width / 2].
+    """
+    turned = torch.view_as_complex(x.float().unflatten(-1, (-1, 2))) * turns
+    return torch.view_as_real(turned).flatten(-2)

@@ -1,4 +1,4 @@
-"""Files as an archive offers them: TIFF stacks, tables, zips, and the answers of two archives' APIs.
+"""Files as an archive offers them: TIFF stacks, tables, zips, and answers of two archives' APIs.
 
 The bytes depend on the content alone: no clock, no user, no path.
 """
@@ -58,7 +58,7 @@ def write_zip(path, members):
 
 
 def mendeley_listing(paths, folder):
-    """Return Mendeley Data's answer to a listing of files that will lie in `folder`: a JSON array."""
+    """Return Mendeley Data's listing of files that will lie in `folder`: a JSON array."""
     return [
         {
             "filename": path.name,
@@ -77,7 +77,7 @@ def zenodo_record(paths, folder, title):
     """Return Zenodo's answer for a record of files that will lie in `folder`: a JSON object."""
     return {
         "id": 0,
-        "metadata": {"title": title, "license": {"id": "cc-zero"}},
+        "metadata": {"title": title},
         "files": [
             {
                 "key": path.name,

@@ -10,6 +10,7 @@ import yaml
 from demo.simulator import damond2019, danenberg2022
 from demo.simulator.patients import Patient, draw_patients
 from demo.simulator.tissue import Tissue, simulate_tissue
+from workflow_scripts.common.errors import InputError
 
 EFFECTS = Path(__file__).with_name("effects.yaml")
 LAYOUTS = {"damond2019": damond2019, "danenberg2022": danenberg2022}
@@ -21,7 +22,8 @@ class SimulatedCohort:
     """Patients and tissues; `owners` [tissue] is the patient's index.
 
     `unimaged` patients have a clinical row and no tissue, `unpublished` tissues (of the first
-    patient) have a mask and cells but no image: real archives hold some of both.
+    patient) have a mask and cells but no image: real archives hold some of both. `rng` is for
+    what the archive adds: survival, and variables without a planted effect.
     """
 
     patients: list[Patient]
@@ -29,6 +31,7 @@ class SimulatedCohort:
     owners: list[int]
     unimaged: list[Patient]
     unpublished: list[Tissue]
+    rng: np.random.Generator
 
 
 def read_effects(path=EFFECTS):
@@ -37,15 +40,26 @@ def read_effects(path=EFFECTS):
 
 
 def layout_of(cohort_id):
-    """Return the name of the published layout of an embedded cohort: `sim_<layout>`."""
-    return cohort_id.removeprefix("sim_")
+    """Return the writer of an embedded cohort: the module of the layout in `sim_<layout>`."""
+    name = cohort_id.removeprefix("sim_")
+    if name not in LAYOUTS or name == cohort_id:
+        known = ", ".join(f"sim_{layout}" for layout in LAYOUTS)
+        raise InputError(
+            f"cohorts: '{cohort_id}' cannot be simulated; expected one of {known}, correct its id."
+        )
+    return LAYOUTS[name]
+
+
+def section_of(cohort_id, effects):
+    """Return what the effects table says about an embedded cohort."""
+    return effects["cohorts"][cohort_id.removeprefix("sim_")]
 
 
 def simulate_cohort(cohort_id, effects, settings):
     """Draw one cohort from the effects table and the `simulation` section of the settings."""
-    name = layout_of(cohort_id)
-    section, layout = effects["cohorts"][name], LAYOUTS[name]
-    streams = np.random.default_rng([settings["seed"], zlib.crc32(cohort_id.encode())]).spawn(3)
+    layout = layout_of(cohort_id)
+    section = section_of(cohort_id, effects)
+    streams = np.random.default_rng([settings["seed"], zlib.crc32(cohort_id.encode())]).spawn(4)
     patients = draw_patients(streams[0], section, settings["patients"])
     unimaged = draw_patients(streams[1], section, layout.UNIMAGED_PATIENTS)
     owners = [index % len(patients) for index in range(settings["tissues"])]
@@ -69,4 +83,6 @@ def simulate_cohort(cohort_id, effects, settings):
                 patient.type_shares,
             )
         )
-    return SimulatedCohort(patients, tissues[: last + 1], owners, unimaged, tissues[last + 1 :])
+    return SimulatedCohort(
+        patients, tissues[: last + 1], owners, unimaged, tissues[last + 1 :], streams[3]
+    )

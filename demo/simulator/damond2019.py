@@ -5,11 +5,14 @@ types keyed by core and ObjectNumber, donors keyed by slide (first letter of the
 archive, the zip of masks and the cell tables also cover a core whose image is not in the subset.
 """
 
+from operator import itemgetter
+
 import numpy as np
 from scipy.ndimage import distance_transform_edt, label
 
 from demo.simulator.archives import csv_bytes, mendeley_listing, tiff_bytes, write_zip
 from demo.simulator.cells import areas, centroids, mean_counts, neighbour_counts
+from workflow_scripts.common.errors import InputError
 
 UNIMAGED_PATIENTS = 0
 UNPUBLISHED_TISSUES = 1
@@ -25,12 +28,17 @@ CellSubset.csv, Metadata.csv and five columns of panel.csv.
 """
 
 
-def write(folder, section, cohort, rng):
+def write(folder, section, cohort):
     """Write all files of the archive into `folder`; return their paths in the listing's order."""
+    if len(cohort.tissues) > len(SLIDES):
+        raise InputError(
+            f"simulation.tissues: {len(cohort.tissues)}, but the layout of damond2019 names slides "
+            f"by one letter; expected at most {len(SLIDES)}, lower it."
+        )
     published = list(zip(cohort.tissues, cohort.owners, strict=True))
     images = [*published, *((tissue, 0) for tissue in cohort.unpublished)]
     slides = [SLIDES[i if i < len(published) else 0] for i in range(len(images))]
-    numbers = 1 + rng.permutation(34)[: len(images)]
+    numbers = 1 + cohort.rng.permutation(34)[: len(images)]
     cores = [f"{slide}{number:02d}" for slide, number in zip(slides, numbers, strict=True)]
     tissues = [tissue for tissue, _ in images]
 
@@ -46,7 +54,7 @@ def write(folder, section, cohort, rng):
         "Cells.zip": [("All_Cells.csv", _cells(tissues))],
         "Image.zip": [("All_Image.csv", _images(cores, tissues))],
         "CellTypes.zip": [("CellTypes.csv", _cell_types(cores, tissues, section))],
-        "Donors.zip": [("Donors.csv", _donors(rng, cohort, slides))],
+        "Donors.zip": [("Donors.csv", _donors(cohort, slides))],
     }
     for name, members in zips.items():
         write_zip(folder / name, members)
@@ -70,16 +78,14 @@ def _panel(section):
     antibodies = [(entry["channel"], entry["marker"]) for entry in section["panel"]]
     rows = []
     # In the order of the tubes, which is not that of the stack: pages are matched by metal.
-    for tube, (metal, target) in enumerate(sorted([*antibodies, *NOT_IN_STACK], key=_by_target), 1):
+    for tube, (metal, target) in enumerate(
+        sorted([*antibodies, *NOT_IN_STACK], key=itemgetter(1)), 1
+    ):
         clean = target.replace("-", "")
         full = int(metal in position)
         rows.append([tube, metal, target, clean, clean, "simulated", position.get(metal), full])
         rows[-1] += [full, full]
     return csv_bytes(columns, rows)
-
-
-def _by_target(antibody):
-    return antibody[1]
 
 
 def _cells(tissues):
@@ -133,7 +139,7 @@ def _cell_types(cores, tissues, section):
     return csv_bytes(["id", "core", "CellType", "CellCat"], rows)
 
 
-def _donors(rng, cohort, slides):
+def _donors(cohort, slides):
     """Return one row per slide; a donor with two tissues has two slides of the same `case`."""
     columns = "slide,part,case,group,stage,duration,Age,Gender,Ethnicity,BMI".split(",")
     donors = []
@@ -144,11 +150,11 @@ def _donors(rng, cohort, slides):
                 9001 + index,
                 "Control" if stage == "Non-diabetic" else "T1D",
                 stage,
-                round(float(rng.uniform(*YEARS_OF_DISEASE[stage])), 1),
-                int(rng.integers(12, 50)),
-                str(rng.choice(["F", "M"])),
+                round(float(cohort.rng.uniform(*YEARS_OF_DISEASE[stage])), 1),
+                int(cohort.rng.integers(12, 50)),
+                str(cohort.rng.choice(["F", "M"])),
                 "simulated",
-                round(float(rng.normal(24, 3)), 1),
+                round(float(cohort.rng.normal(24, 3)), 1),
             ]
         )
     seen = [cohort.owners[:i].count(owner) for i, owner in enumerate(cohort.owners)]

@@ -26,9 +26,9 @@ Not imitated: the .fst files, annotation workbooks, CellNeighbours and TMEStruct
 """
 
 
-def write(folder, section, cohort, rng):
+def write(folder, section, cohort):
     """Write the archive into `folder`; return the paths of the record's files."""
-    gaps = rng.integers(1, 90, len(cohort.tissues))
+    gaps = cohort.rng.integers(1, 90, len(cohort.tissues))
     numbers = np.cumsum(gaps).tolist()  # ImageNumber has gaps, as published
     members = [(f"{ROOT}/README.txt", README.encode())]
     for number, tissue, owner in zip(numbers, cohort.tissues, cohort.owners, strict=True):
@@ -42,7 +42,7 @@ def write(folder, section, cohort, rng):
     order = [[entry["channel"], entry["marker"]] for entry in section["panel"]]
     members += [
         (f"{ROOT}/SingleCells.csv", _single_cells(section, cohort, numbers, epitopes)),
-        (f"{ROOT}/IMCClinical.csv", _clinical(rng, section, cohort)),
+        (f"{ROOT}/IMCClinical.csv", _clinical(section, cohort)),
         (f"{ROOT}/AbPanel.csv", _panel(section)),
         (f"{ROOT}/markerStackOrder.csv", csv_bytes(["Isotope", "Epitope"], order)),
     ]
@@ -84,12 +84,12 @@ def _single_cells(section, cohort, numbers, epitopes):
     return csv_bytes(columns, rows)
 
 
-def _clinical(rng, section, cohort):
+def _clinical(section, cohort):
     """Return one row per patient, also of those without an image."""
     columns = "metabric_id,ERStatus,ERBB2_pos,Grade,PAM50,IntClust,LymphNodesOrdinal".split(",")
     columns += "sizeOrdinal,yearsToStatus,DeathBreast,isValidation".split(",")
     patients = [*cohort.patients, *cohort.unimaged]
-    years, died = draw_survival(rng, section, patients)
+    years, died = draw_survival(cohort.rng, section, patients)
     rows = []
     for index, patient in enumerate(patients):
         known = patient.attributes
@@ -101,12 +101,12 @@ def _clinical(rng, section, cohort):
                 known["ERBB2_pos"],
                 known["Grade"],
                 known["PAM50"],
-                int(rng.integers(1, 11)),
-                int(rng.integers(0, 4)),
-                int(rng.integers(1, 4)),
+                int(cohort.rng.integers(1, 11)),
+                int(cohort.rng.integers(0, 4)),
+                int(cohort.rng.integers(1, 4)),
                 float(years[index]),
                 int(died[index]),
-                bool(rng.random() < 0.25),
+                bool(cohort.rng.random() < 0.25),
             ]
         )
     return csv_bytes(columns, rows)

@@ -1,4 +1,4 @@
-"""Patients: clinical variables that shape the composition of a tissue, and survival that follows it.
+"""Patients: clinical variables that shape a tissue's composition, and survival that follows it.
 
 Cheap enough for hundreds of patients without any image.
 """

@@ -7,9 +7,12 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy.ndimage import gaussian_filter, zoom
+from scipy.special import ndtr
 
 COARSE = 4  # smooth fields are drawn on a grid of this spacing and interpolated
 PACKING = 0.6  # random placing with minimum distance d reaches about this many points per d^2
+TERRITORY = 0.6  # correlation of a cell's type with the smooth field of territories in a niche
+TERRITORY_SCALE = 40  # um, size of the territories
 MIN_AREA = 12  # a cell of fewer visible pixels is covered by its neighbours and is dropped
 
 
@@ -44,7 +47,7 @@ def simulate_tissue(rng, shape, cells, cohort, measurement, niche_shares, type_s
     density = np.array([spec["density"] for spec in specs] + [0.0])[niche_map] * ~lumen
     centres = place_cells(rng, density, cells)
     cell_niches = [niches[niche_map[y, x]] for y, x in centres]
-    types = [_choose(rng, type_shares[name]) for name in cell_niches]
+    types = choose_types(rng, shape, centres, [type_shares[name] for name in cell_niches])
 
     phase = 4 * smooth_field(rng, shape, 30)  # its level lines are the fibres of the stroma
     shapes = cell_shapes(rng, centres, [cohort["cell_types"][name] for name in types], phase)
@@ -118,6 +121,21 @@ def place_cells(rng, density, cells):
             if count == cells:
                 break
     return accepted[:count, :2].astype(int)
+
+
+def choose_types(rng, shape, centres, shares):
+    """Return a type per cell, drawn from its {type: share}; types form territories in a niche.
+
+    The draw is a quantile that follows a smooth field in part, so neighbours tend to agree while
+    the expected composition stays as given.
+    """
+    field = smooth_field(rng, shape, TERRITORY_SCALE)[tuple(centres.T)]
+    own = rng.standard_normal(len(centres))
+    quantiles = ndtr(TERRITORY * field + np.sqrt(1 - TERRITORY**2) * own)
+    return [
+        list(share)[min(np.searchsorted(np.cumsum(list(share.values())), q), len(share) - 1)]
+        for share, q in zip(shares, quantiles, strict=True)
+    ]
 
 
 def cell_shapes(rng, centres, specs, phase):
@@ -231,7 +249,3 @@ def measure(rng, expected, panel, measurement, cell_mask):
     counts[rng.choice(stained)][clump] = rng.poisson(measurement["aggregate"], clump.sum())
     aggregate = np.isin(np.arange(1, cell_mask.max() + 1), cell_mask[clump])
     return counts.astype(np.uint16), aggregate
-
-
-def _choose(rng, shares):
-    return str(rng.choice(list(shares), p=list(shares.values())))

@@ -66,9 +66,7 @@ def _plan_buckets(lengths: Tensor, starts: Tensor) -> tuple[Tensor, tuple[Bucket
         length = int(lengths[members].max())
         real = torch.arange(length) < lengths[members, None]
         base[members] = used + length * torch.arange(len(members))
-        buckets.append(
-            Bucket(len(members), length, None if real.all() else real[:, None, None])
-        )
+        buckets.append(Bucket(len(members), length, None if real.all() else real[:, None, None]))
         used += len(members) * length
     slots = torch.arange(int(lengths.sum())) + (base - starts).repeat_interleave(lengths)
     return slots, tuple(buckets)

@@ -105,37 +105,40 @@ def check_patients(tissues, path):
         )
 
 
-def check_shipped_split(tissues, path):
-    """Raise InputError unless the split in the table at `path` is whole and goes by patient."""
-    odd = tissues[~tissues["split"].isin(SPLITS)]
+def shipped_splits(tissues, path):
+    """Return {patient: train | test} as far as the table at `path` ships a split.
+
+    Raises InputError for any other value and for a patient who is in both.
+    """
+    named = tissues[tissues["split"].notna()]
+    odd = named[~named["split"].isin(SPLITS)]
     if len(odd):
         raise InputError(
-            f"{path}: tissue {odd['tissue_id'].iloc[0]} has split {odd['split'].iloc[0]}, expected "
-            "train or test for every tissue; correct the cohort's split table or leave it out"
+            f"{path}: tissue {odd['tissue_id'].iloc[0]} has split '{odd['split'].iloc[0]}', "
+            "expected train or test; correct the cohort's split table or leave it out"
         )
-    sides = tissues.groupby("patient_id")["split"].nunique()
-    both = sides.index[sides > 1]
+    sides = named.groupby("patient_id")["split"].agg(["nunique", "first"])
+    both = sides.index[sides["nunique"] > 1]
     if len(both):
         raise InputError(
             f"{path}: patient {both[0]} is in both splits (and {len(both) - 1} others), expected "
             "all tissues of a patient in one; correct the cohort's split table or leave it out"
         )
+    return sides["first"].to_dict()
 
 
 def assign_splits(tissues, chosen_ids, settings, path):
-    """Return the chosen rows of `tissues` with `split` filled, as shipped or else drawn."""
+    """Return the chosen rows of `tissues` with `split`: the patient's shipped one, else drawn."""
     check_patients(tissues, path)
-    shipped = tissues["split"].notna().any()
-    if shipped:
-        check_shipped_split(tissues, path)
+    shipped = shipped_splits(tissues, path)
     chosen = tissues[tissues["tissue_id"].isin(chosen_ids)].reset_index(drop=True)
-    if not shipped:
-        patients = chosen["patient_id"].astype("str")
-        if patients.nunique() < 2:
-            log.warning("fewer than two patients (%d): all train", patients.nunique())
-        chosen["split"] = patients.map(split_patients(patients, **settings)).astype("str")
-    counts = chosen["split"].value_counts().to_dict()
-    log.info("split %s: %s tissues", "shipped" if shipped else "drawn", counts)
+    unnamed = set(chosen["patient_id"]) - shipped.keys()
+    if not shipped and len(unnamed) < 2:
+        log.warning("fewer than two patients (%d): all train", len(unnamed))
+    drawn = split_patients(unnamed, **settings)
+    chosen["split"] = chosen["patient_id"].map(shipped | drawn).astype("str")
+    log.info("split: %s tissues", chosen["split"].value_counts().to_dict())
+    log.info("patients by shipped split: %d, by drawn split: %d", len(shipped), len(drawn))
     return chosen
 
 

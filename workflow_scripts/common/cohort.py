@@ -92,6 +92,29 @@ def load_cohort(id_or_path):
     return cohort
 
 
+def absent_reason(cohort, folder):
+    """Return why a cohort's data are not there and cannot be fetched, or None.
+
+    Only for cohorts with access login or request: their files must lie in `folder` (the cohort's
+    folder of archives; or source.folder), placed by hand. What an open cohort lacks is retrieved.
+    """
+    if cohort.access == "open":
+        return None
+    if cohort.folder is not None:
+        missing, folder = ([] if cohort.folder.is_dir() else [cohort.folder.name]), cohort.folder
+    else:
+        names = [file["name"] for file in cohort.files]
+        missing = [name for name in names if not (Path(folder) / name).is_file()]
+    if not missing:
+        return None
+    how = "behind a login" if cohort.access == "login" else "given on request"
+    source = cohort.source.get("record") or cohort.citation or cohort.title
+    return (
+        f"the data of {cohort.id} are {how} ({source}); put {', '.join(missing)} into "
+        f"{folder if cohort.folder is None else folder.parent}"
+    )
+
+
 def local_path(url):
     """Return the path of a file:// URL, or None for another one."""
     return Path(unquote(urlparse(url).path)) if url.startswith("file://") else None

@@ -113,14 +113,14 @@ class TrainingCrops:
             raise IndexError(f"no crop {n} in a stream over {self.n_sub_images} sub-images")
         epoch, place = divmod(n, self.n_sub_images)
         if self._order[0] != epoch:
-            rng = np.random.default_rng((self.seed, epoch))
+            rng = np.random.default_rng((self.seed, epoch, 0))
             self._order = (epoch, rng.permutation(self.n_sub_images))
         return epoch, int(self._order[1][place])
 
     def __getitem__(self, n):
         """Return crop `n` of the stream: image [C, side, side] float32, ids [C] int64."""
         epoch, index = self.locate(n)
-        rng = np.random.default_rng((self.seed, epoch, index))
+        rng = np.random.default_rng((self.seed, epoch, 1 + index))  # 0 is the epoch's order
         tissue = self._tissue(index)
         row, col, height, width = self.windows[index].tolist()
         row += int(rng.integers(height - self.side + 1))
@@ -146,14 +146,8 @@ class TrainingCrops:
         return self._tissues[key]
 
 
-def symmetry(image, turns, flip):
-    """Return a view of `image` [C, S, S] after quarter `turns`, then the left-right `flip`."""
-    turned = np.rot90(image, turns, axes=(1, 2))
-    return turned[:, :, ::-1] if flip else turned
-
-
 def undone_symmetry(image, turns, flip):
-    """Return the view that `symmetry` with the same arguments turns into `image`."""
+    """Return the view of `image` [C, S, S] that becomes `image` by quarter `turns`, then `flip`."""
     flipped = image[:, :, ::-1] if flip else image
     return np.rot90(flipped, -turns, axes=(1, 2))
 

@@ -11,7 +11,17 @@ import matplotlib.style
 from workflow_scripts.common.numbers import check_numbers, not_run, number, read_numbers
 from workflow_scripts.common.validation import read_yaml
 
-__all__ = ["colour", "figsize", "not_run", "number", "read_numbers", "save_target", "scale_bar"]
+__all__ = [
+    "colour",
+    "figsize",
+    "inches",
+    "not_run",
+    "number",
+    "read_numbers",
+    "save_target",
+    "scale_bar",
+    "style",
+]
 
 matplotlib.use("Agg")  # jobs have no screen
 
@@ -31,11 +41,16 @@ def figsize(width, height):
     """Return matplotlib's `figsize` for a width of 60, 89 or 183 mm and any height in mm."""
     if width not in WIDTHS:
         raise ValueError(f"a panel is {WIDTHS} mm wide, not {width}")
-    return _inches(width), _inches(height)
+    return inches(width), inches(height)
+
+
+def inches(mm):
+    """Return millimetres in inches, matplotlib's unit."""
+    return mm / 25.4
 
 
 def colour(kind, name):
-    """Return the fixed colour of a cohort, model or group (`kind` in the palette's plural).
+    """Return the fixed colour of a name; `kind` is a section of resources/palette.yaml.
 
     A simulated cohort has the colour of the one it imitates; a name that the palette lacks has
     the colour of `other`.
@@ -119,17 +134,13 @@ def _save_picture(figure, stem, simulated):
 
 
 def _mark_simulated(figure):
-    margin = _inches(2.4) / figure.get_figheight()
+    margin = inches(2.4) / figure.get_figheight()
     engine = figure.get_layout_engine()
     if engine is not None:
         engine.set(rect=(0, margin, 1, 1 - margin))
     return figure.text(
         0.995, 0.1 * margin, "simulated", ha="right", va="bottom", fontsize=5, color="#8a8a8a"
     )
-
-
-def _inches(mm):
-    return mm / 25.4
 
 
 @contextmanager

@@ -1,16 +1,10 @@
-"""The embeddings of the markers as every model reads them, and the form of an accession."""
+"""The embeddings of the markers, as every model reads them."""
 
 import json
-import re
 
 from safetensors import SafetensorError, safe_open
 
 from workflow_scripts.common.errors import InputError
-
-# The form that UniProt documents, with the suffix of an isoform.
-ACCESSION = re.compile(
-    r"(?:[OPQ][0-9][A-Z0-9]{3}[0-9]|[A-NR-Z][0-9](?:[A-Z][A-Z0-9]{2}[0-9]){1,2})(?:-[0-9]+)?"
-)
 
 
 def read_embeddings(path):

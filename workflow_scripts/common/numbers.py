@@ -45,6 +45,12 @@ def not_run(reason):
     return number(None, status=f"not run: {reason}")
 
 
+def weights_of(metrics):
+    """Return how numbers name the weights whose training wrote the file `metrics`."""
+    training = json.loads(Path(metrics).read_text(encoding="utf-8"))
+    return f"{training['instance']}, sha256 {training['weights_sha256']}"
+
+
 def read_numbers(path):
     """Return the checked record of a target's numbers.json; an InputError says what is wrong."""
     path = Path(path)

@@ -166,7 +166,7 @@ def train(model, objective, micro_batches, steps, settings, device, checkpoint):
             sys.exit(1)
     for number, handler in handlers.items():
         signal.signal(number, handler)
-    return torch.stack(losses).tolist()
+    return [float(loss) for loss in losses]
 
 
 def accumulate_gradients(objective, batch, model, scaler, autocast):

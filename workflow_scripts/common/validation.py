@@ -44,10 +44,10 @@ def check(document, schema, file):
 
 
 def nearest(word, allowed):
-    """Return " ; did you mean 'x'?" for the closest of `allowed`, or an empty text."""
+    """Return "; did you mean 'x'?" for the closest of `allowed`, or ";", to go on a sentence."""
     lower = {str(item).lower(): str(item) for item in allowed}
     match = difflib.get_close_matches(str(word).lower(), lower, n=1)
-    return f" ; did you mean '{lower[match[0]]}'?" if match else ""
+    return f"; did you mean '{lower[match[0]]}'?" if match else ";"
 
 
 def _importance(error):

@@ -58,7 +58,7 @@ def _compare(claim, number):
     elif _holds(relation, ours, paper, claim):
         return "reproduced", _straddles(relation, number, paper, claim)
     gap = abs(ours - paper) / abs(paper) if paper else float("inf")
-    sentence = f"Off by {gap:.0%} of the printed value." if paper else ""
+    sentence = f"Off by {100 * gap:.0f} % of the printed value." if paper else ""
     return ("close" if gap <= CLOSE else "differs"), sentence
 
 

@@ -28,10 +28,7 @@ class TokenStore:
             self.arrays[level] = zarr.create_array(
                 self.folder / f"{level}.zarr",
                 shape=(0, *tokens.shape[1:]),
-                chunks=(
-                    max(1, ROWS_PER_CHUNK // int(np.prod(tokens.shape[1:-1]))),
-                    *tokens.shape[1:],
-                ),
+                chunks=(ROWS_PER_CHUNK[level], *tokens.shape[1:]),
                 dtype="float32",
                 compressors=BLOSC,
             )
@@ -44,9 +41,7 @@ class TokenStore:
         """Write the index: level, position in the array, tissue, niche origin (px) or cell."""
         columns = ["level", "position", "tissue_id", "row", "col", "cell_id"]
         index = pd.DataFrame(self.index, columns=columns)
-        index = index.astype(
-            {"position": "int64", "row": "Int32", "col": "Int32", "cell_id": "Int64"}
-        )
+        index = index.astype({name: "Int64" for name in ("position", "row", "col", "cell_id")})
         index.to_parquet(self.folder / "index.parquet", index=False)
         return index
 

@@ -1,7 +1,6 @@
 """Embed the protein of every measured marker with ESM-2, or take ready embeddings from a table."""
 
 import json
-import os
 import re
 import zipfile
 from pathlib import Path
@@ -9,13 +8,14 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import save
 
 from workflow_scripts.common.errors import InputError
 from workflow_scripts.common.job import log, run
-from workflow_scripts.common.markers import measured_accessions
+from workflow_scripts.common.staging import staged
 from workflow_scripts.markers.esm2 import embed_sequence, load_esm2, seeded_esm2
 from workflow_scripts.markers.fasta import parse_fasta
+from workflow_scripts.markers.measured import measured_accessions
 
 
 def embed_sequences(model, records):
@@ -29,7 +29,7 @@ def embed_sequences(model, records):
 
 def origin(records):
     """Return where sequences come from: what stands in brackets before their descriptions."""
-    found = {re.match(r"\[([^]]*)\]", description) for description, _ in records.values()}
+    found = (re.match(r"\[([^]]*)\]", description) for description, _ in records.values())
     return ", ".join(sorted({match.group(1) if match else "unknown" for match in found}))
 
 
@@ -43,6 +43,8 @@ def read_table(path):
         vectors = _read_npz(path)
     else:
         vectors = _read_columns(path)
+    if not vectors:
+        raise InputError(f"{path}: no embedding in it; expected one per accession; add rows")
     shapes = {vector.shape for vector in vectors.values()}
     if len(shapes) != 1 or len(next(iter(shapes))) != 1:
         raise InputError(
@@ -82,11 +84,18 @@ def write_embeddings(path, vectors, source):
     """Write {accession: [width]} as rows sorted by accession, with `source` in words."""
     accessions = sorted(vectors)
     embeddings = torch.stack([vectors[accession] for accession in accessions])
-    part = Path(path).with_name(f".{Path(path).name}.part")
     metadata = {"accessions": json.dumps(accessions), "source": source}
-    save_file({"embeddings": embeddings.float().contiguous()}, part, metadata=metadata)
-    os.replace(part, path)
+    with staged(path) as [part]:
+        part.write_bytes(_ordered(save({"embeddings": embeddings.float()}, metadata)))
     log.info("embeddings %s from %s", list(embeddings.shape), source)
+
+
+def _ordered(data):
+    """Sort the header of a safetensors file; its metadata come in an order that varies."""
+    size = int.from_bytes(data[:8], "little")
+    header = json.dumps(json.loads(data[8 : 8 + size]), sort_keys=True).encode()
+    header += b" " * (-len(header) % 8)  # tensors start at a multiple of eight
+    return len(header).to_bytes(8, "little") + header + data[8 + size :]
 
 
 def _read_npz(path):
@@ -117,6 +126,8 @@ def _read_columns(path):
             f"{path}: {twice.iloc[0]} has more than one row; expected one; remove the others"
         )
     numbers = table.drop(columns="accession")
+    if table.empty:
+        return {}
     words = numbers.select_dtypes(exclude="number").columns
     if len(words):
         raise InputError(
@@ -131,7 +142,9 @@ def main(snakemake):
     params, inputs = snakemake.params, snakemake.input
     torch.set_num_threads(snakemake.threads)
     if params.source == "table":
-        vectors = select(read_table(inputs.table), measured_accessions(inputs.channels), inputs.table)
+        vectors = select(
+            read_table(inputs.table), measured_accessions(inputs.channels), inputs.table
+        )
         source = f"table {Path(inputs.table).name}"
     else:
         records = parse_fasta(Path(inputs.sequences).read_text(), inputs.sequences)

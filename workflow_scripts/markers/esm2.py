@@ -1,4 +1,4 @@
-"""ESM-2: from a checkpoint or seeded, and the embedding of a sequence (Methods, "Marker tokens")."""
+"""ESM-2, from a checkpoint or seeded, and the mean of its last layer over a sequence."""
 
 import argparse
 import pickle
@@ -23,7 +23,7 @@ def load_esm2(path):
     try:
         with torch.serialization.safe_globals([argparse.Namespace]):
             checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
+    except (pickle.UnpicklingError, RuntimeError, OSError, EOFError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else "it ends too early"
         raise InputError(
             f"{path}: not loaded as an ESM-2 checkpoint ({reason}); expected tensors and an "

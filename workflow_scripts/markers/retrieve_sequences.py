@@ -1,18 +1,17 @@
 """Bring together the protein sequences of all measured markers in one FASTA file."""
 
 import hashlib
-import os
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import requests
 from urllib3.util.retry import Retry
 
 from workflow_scripts.common.errors import InputError
 from workflow_scripts.common.job import log, run
-from workflow_scripts.common.markers import ACCESSION
+from workflow_scripts.common.staging import staged
 from workflow_scripts.markers.fasta import format_record, parse_fasta
+from workflow_scripts.markers.measured import ACCESSION, measured_accessions
 
 USER_AGENT = "virtues-study/0.1 (python-requests)"
 TRIES = 5
@@ -27,25 +26,6 @@ COMPOSITION = {
 }  # fmt: skip
 CONCENTRATION = 200
 LENGTHS = (100, 400)  # residues
-
-
-def measured_accessions(paths):
-    """Return {accession: [cohort, ...]}, sorted, of the usable channels in channels.parquet files.
-
-    The folder of each file is the cohort's id.
-    """
-    cohorts = {}
-    for path in map(Path, paths):
-        channels = pd.read_parquet(path, columns=["uniprot_id", "qc_pass"])
-        usable = channels[channels["qc_pass"] & channels["uniprot_id"].notna()]
-        for accession in sorted(set(usable["uniprot_id"])):
-            cohorts.setdefault(accession, []).append(path.parent.name)
-    if not cohorts:
-        raise InputError(
-            f"{', '.join(map(str, paths))}: no channel has a UniProt accession; "
-            "expected at least one; fill in `uniprot` in the panel of the cohort file"
-        )
-    return dict(sorted(cohorts.items()))
 
 
 def synthetic_sequence(accession, seed):
@@ -92,7 +72,6 @@ def sequences_from_uniprot(cohorts, url, cache, offline, backoff=1.0):
             f"{cache}/<accession>.fasta, or all in one FASTA file that `markers.sequences` names; "
             f"get them elsewhere from {url}/<accession>.fasta"
         )
-    cache.mkdir(parents=True, exist_ok=True)
     with requests.Session() as session:
         session.headers["User-Agent"] = USER_AGENT
         retry = Retry(TRIES, status_forcelist=BUSY, backoff_factor=backoff, raise_on_status=False)
@@ -100,11 +79,11 @@ def sequences_from_uniprot(cohorts, url, cache, offline, backoff=1.0):
         session.mount("https://", requests.adapters.HTTPAdapter(max_retries=retry))
         for accession in missing:
             description, sequence = _fetch(session, url, accession, cohorts[accession])
-            _write(
-                cache / f"{accession}.fasta", format_record(accession, description, sequence)
-            )
-    log.info("%d sequences from %s, %d were in %s", len(missing), url,
-             len(cohorts) - len(missing), cache)
+            with staged(cache / f"{accession}.fasta") as [part]:
+                part.write_text(format_record(accession, description, sequence))
+    log.info(
+        "%d sequences from %s, %d were in %s", len(missing), url, len(cohorts) - len(missing), cache
+    )
     return {a: _only_record(cache / f"{a}.fasta", a) for a in cohorts}
 
 
@@ -159,12 +138,6 @@ def _named(accessions, cohorts):
     return f"{', '.join(accessions)} (cohorts: {', '.join(where)})"
 
 
-def _write(path, text):
-    part = path.with_name(f".{path.name}.part")
-    part.write_text(text)
-    os.replace(part, path)
-
-
 def main(snakemake):
     """Write one record per measured accession, in sorted order."""
     params = snakemake.params
@@ -179,9 +152,8 @@ def main(snakemake):
         )
     else:
         records = sequences_from_file(params.sequences, cohorts)
-    _write(
-        Path(snakemake.output.sequences), "".join(format_record(a, *r) for a, r in records.items())
-    )
+    with staged(snakemake.output.sequences) as [part]:
+        part.write_text("".join(format_record(a, *record) for a, record in records.items()))
     lengths = [len(sequence) for _, sequence in records.values()]
     log.info("%d sequences of %d to %d residues", len(lengths), min(lengths), max(lengths))
 

@@ -2,10 +2,12 @@
 
 import json
 import time
+from functools import partial
 from pathlib import Path
 
 import torch
 from torch.utils.data import DataLoader, Dataset
+
 from virtues_core import (
     VirTues,
     VirTuesConfig,
@@ -14,8 +16,7 @@ from virtues_core import (
     save_weights,
     squared_error_sum,
 )
-
-from workflow_scripts.common.crops import RandomCrops
+from workflow_scripts.common.crops import TrainingCrops
 from workflow_scripts.common.errors import InputError
 from workflow_scripts.common.job import log, run
 from workflow_scripts.common.markers import read_embeddings
@@ -32,8 +33,8 @@ class MaskedCrops(Dataset):
     def __getitem__(self, index):
         image, channels = self.crops[index]
         generator = torch.Generator().manual_seed(self.crops.seed * 2**32 + index)
-        grid = image.shape[-1] // self.patch
-        mask = independent_mask(len(image), grid, self.mask_ratio, generator)
+        side = image.shape[-1] // self.patch
+        mask = independent_mask(len(image), (side, side), self.mask_ratio, generator)
         return torch.from_numpy(image), torch.from_numpy(channels), mask
 
 
@@ -51,7 +52,7 @@ def micro_batches(dataset, steps, settings):
         return DataLoader(
             dataset,
             batch_sampler=index_lists,
-            collate_fn=collate,
+            collate_fn=partial(pack_crops, patch=dataset.patch),
             num_workers=settings["workers"],
             pin_memory=torch.cuda.is_available(),
         )
@@ -59,10 +60,10 @@ def micro_batches(dataset, steps, settings):
     return stream
 
 
-def collate(items):
+def pack_crops(items, patch):
     """Pack crops in the loader's process, so that a training step only computes."""
     images, channels, masks = zip(*items, strict=True)
-    return pack(list(images), list(channels), list(masks)), list(images)
+    return pack(images, channels, masks, patch)
 
 
 def check_device(device):
@@ -74,6 +75,11 @@ def check_device(device):
         )
 
 
+def mean(losses):
+    """Return the mean of some losses, None of none."""
+    return sum(losses) / len(losses) if losses else None
+
+
 def main(snakemake):
     """Train, then write weights, the model's configuration and the training's metrics."""
     settings, device = snakemake.params.settings, snakemake.params.device
@@ -81,14 +87,16 @@ def main(snakemake):
     torch.set_num_threads(snakemake.threads)
     torch.manual_seed(settings["seed"])
     accessions, embeddings = read_embeddings(snakemake.input.embeddings)
-    crops = RandomCrops(
+    crops = TrainingCrops(
         snakemake.params.cohort_folders,
         accessions,
         settings["crop"],
         settings["channel_dropout"],
         settings["seed"],
     )
-    steps = total_steps(settings, len(crops))
+    steps = total_steps(settings, len(crops)) if len(crops) else 0
+    if not steps:
+        log.warning("no sub-image passed the filters: the weights stay as they were drawn")
     model = VirTues(VirTuesConfig(**snakemake.params.model), embeddings).to(device)
     dataset = MaskedCrops(crops, snakemake.params.model["patch"], settings["mask_ratio"])
     fingerprint = {
@@ -99,11 +107,9 @@ def main(snakemake):
     }
     checkpoint = Checkpoint(snakemake.params.checkpoint_folder, fingerprint)
 
-    def objective(micro_batch):
-        packed, images = micro_batch
+    def objective(packed):
         packed = packed.to(device, non_blocking=True)
-        images = [image.to(device, non_blocking=True) for image in images]
-        return squared_error_sum(model(packed), images)
+        return squared_error_sum(model(packed), packed)
 
     started = time.monotonic()
     losses = train(
@@ -125,8 +131,8 @@ def main(snakemake):
         "epochs": steps * settings["batch"] / max(1, len(crops)),
         "sub_images": len(crops),
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
-        "first_loss": losses[0],
-        "last_loss": sum(losses[-10:]) / len(losses[-10:]),
+        "first_loss": mean(losses[:10]),
+        "last_loss": mean(losses[-10:]),
         "losses": losses,
         "seconds": time.monotonic() - started,
         "seed": settings["seed"],
@@ -135,7 +141,7 @@ def main(snakemake):
         "provenance": provenance(),
     }
     Path(snakemake.output.metrics).write_text(json.dumps(metrics, indent=1))
-    log.info("loss %.4f -> %.4f", metrics["first_loss"], metrics["last_loss"])
+    log.info("loss from %s to %s", metrics["first_loss"], metrics["last_loss"])
 
 
 if __name__ == "__main__":

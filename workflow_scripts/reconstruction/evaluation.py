@@ -35,7 +35,7 @@ def masking_tasks(crop_name, accessions, grid, ratio, seeds):
             # Named by the crop, so that every model is asked the same, in any order of tissues.
             name = f"{seed} {strategy} {crop_name}"
             generator = torch.Generator().manual_seed(zlib.crc32(name.encode()))
-            mask = draw(len(accessions), grid, ratio, generator).numpy()
+            mask = draw(len(accessions), (grid, grid), ratio, generator).numpy()
             yield Task(strategy, seed, mask, everything)
     for channel, accession in enumerate(accessions):
         same = [i for i, other in enumerate(accessions) if other == accession]

@@ -6,7 +6,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 
-from workflow_scripts.common.figures import PALETTE, inches, save_target, style
+from workflow_scripts.common.figures import PALETTE, colour, inches, save_target, style
 from workflow_scripts.common.job import log, run
 from workflow_scripts.common.numbers import not_run, number
 from workflow_scripts.common.provenance import weights_of
@@ -99,7 +99,7 @@ def draw_cohort(axis, table):
     order = model.groupby("marker")["pearson_r"].mean().sort_values(ascending=False).index
     place = {marker: x for x, marker in enumerate(order)}
     for offset, strategy in zip((-0.2, 0, 0.2), PRINTED, strict=True):
-        shade, shape = PALETTE["strategies"][strategy].values()
+        shade, shape = colour("strategies", strategy), PALETTE["shapes"][strategy]
         for predictor, face, label in (
             ("model", shade, strategy),
             ("baseline", "none", f"{strategy}: {BASELINE[strategy]}"),

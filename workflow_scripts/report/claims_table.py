@@ -62,16 +62,20 @@ def _ours(entry):
     }
 
 
+def write_table(table, path):
+    """Write the table to `path` (csv), whole or not at all."""
+    part = path.with_name(f".{path.name}.part")
+    table.astype({"n": "Int64"}).to_csv(part, index=False, lineterminator="\n")
+    os.replace(part, path)
+
+
 def main(snakemake):
     """Unpack the job."""
     claims = load_claims(snakemake.input.claims)
     owner = by_claim(load_targets(snakemake.input.figures), claims, snakemake.input.figures)
     records = [read_numbers(path) for path in snakemake.input.numbers]
     table = claims_table(claims, owner, {record["target"]: record for record in records})
-    output = Path(snakemake.output.table)
-    part = output.with_name(f".{output.name}.part")
-    table.astype({"n": "Int64"}).to_csv(part, index=False, lineterminator="\n")
-    os.replace(part, output)
+    write_table(table, Path(snakemake.output.table))
     counts = Counter(map(kind, table["verdict"]))
     log.info("%d statements: %s", len(table), ", ".join(f"{n} {k}" for k, n in counts.items()))
 

@@ -8,7 +8,7 @@ from workflow_scripts.common.errors import InputError
 
 
 def read_cells(files, cohort, tissues):
-    """Return the cells of `tissues` (a list of tissue ids) and warnings; (None, []) without a table.
+    """Return the cells of `tissues` (a list of ids) and warnings; no cells (None) without a table.
 
     Columns: tissue_id, cell_id (int64), x, y (pixels of the files, NaN where the table has none),
     then labels and maps (text or None) and further columns as the table has them. InputError for a

@@ -1,6 +1,7 @@
 """The channels of a cohort: names, accessions and their order in the files."""
 
 import re
+from functools import partial
 
 import pandas as pd
 
@@ -16,7 +17,10 @@ COLUMNS = [
     "original_channel_name",
     "index",
 ]
-_ACCESSION = re.compile(r"[A-Z0-9]{6,10}(-[0-9]+)?")
+# https://www.uniprot.org/help/accession_numbers, with an isoform
+_ACCESSION = re.compile(
+    r"(?:[OPQ][0-9][A-Z0-9]{3}[0-9]|[A-NR-Z][0-9](?:[A-Z][A-Z0-9]{2}[0-9]){1,2})(?:-[0-9]+)?"
+)
 
 
 def read_panel(files, cohort):
@@ -29,18 +33,19 @@ def read_panel(files, cohort):
     spec = cohort.panel
     rows = spec if isinstance(spec, list) else _rows(files, spec)
     where = cohort.path if isinstance(spec, list) else spec["file"]
+    text = partial(pd.Series, dtype=object)  # keeps None where there is nothing
     panel = pd.DataFrame(
         {
-            "channel_name": [row.get("marker") or row["channel"] for row in rows],
-            "uniprot_id": [row.get("uniprot") for row in rows],
+            "channel_name": text([row.get("marker") or row["channel"] for row in rows]),
+            "uniprot_id": text([row.get("uniprot") for row in rows]),
             "qc_pass": True,
             "is_nuclear_marker": [bool(row.get("nuclear")) for row in rows],
-            "description": [row.get("note") for row in rows],
-            "original_channel_name": [row["channel"] for row in rows],
+            "description": text([row.get("note") for row in rows]),
+            "original_channel_name": text([row["channel"] for row in rows]),
             "index": range(len(rows)),
             "aliases": [row.get("aliases", []) for row in rows],
         }
-    ).astype({name: object for name in ("channel_name", "uniprot_id", "description")})
+    )
     if panel.empty:
         raise InputError(f"{where}: the panel names no channel; add a row per channel.")
     for column in ("channel_name", "original_channel_name"):
@@ -71,7 +76,8 @@ def order_panel(panel, files, order, targets=None):
     if names.duplicated().any() or names.isna().any():
         first = names[names.duplicated() | names.isna()].iloc[0]
         raise InputError(
-            f"{order['file']}: channel '{first}' is empty or listed twice; keep one row per channel."
+            f"{order['file']}: channel '{first}' is empty or listed twice; keep one row per "
+            "channel."
         )
     by_channel = panel.set_index(panel["original_channel_name"].map(_metal))
     unknown = [name for name in names if name not in by_channel.index]
@@ -126,7 +132,7 @@ def _compare_names(panel, table, spec):
 
 
 def _alike(ours, theirs):
-    """Tell whether one name occurs in the other: CD8 in CD8a, but neither CD3 in CD38 nor ER in HER2."""
+    """Tell whether one name occurs in the other: CD8 in CD8a, but not CD3 in CD38, ER in HER2."""
     names = (re.sub(r"[^a-z0-9]", "", str(name).lower()) for name in (ours, theirs))
     short, long = sorted(names, key=len)
     if len(short) < 3:

@@ -17,14 +17,16 @@ def read(folder, cohort):
     if "order" in layout:
         panel = order_panel(panel, files, layout["order"], layout.get("targets"))
     images, warnings = leave_out(match_files(files, layout["images"]), layout.get("exclude", []))
-    loaders = {tissue: partial(read_stack, file, len(panel)) for tissue, (file, _) in images.items()}
+    loaders = {
+        tissue: partial(read_stack, file, len(panel)) for tissue, (file, _) in images.items()
+    }
     return build(files, cohort, panel, images, loaders, warnings)
 
 
 def build(files, cohort, panel, images, loaders, warnings):
-    """Return the `Source` for images {tissue: (File or folder name, named groups)} of any TIFF kind.
+    """Return the `Source` for `images`, {tissue: (File, named groups)}, and their `loaders`.
 
-    `loaders` has one image loader per tissue. Shared by the readers of TIFF files.
+    What all kinds of TIFF cohorts have in common: masks, clinical table and cell table.
     """
     masks = match_files(files, cohort.layout["masks"]) if "masks" in cohort.layout else {}
     table, notes = describe({t: groups for t, (_, groups) in images.items()}, files, cohort)

@@ -2,6 +2,7 @@
 
 import re
 import string
+import warnings
 import zipfile
 import zlib
 
@@ -9,9 +10,10 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from workflow_scripts.common.errors import InputError
-from workflow_scripts.common.validation import nearest
 from workflow_scripts.cohorts.readers.files import damaged
+from workflow_scripts.common.errors import InputError
+from workflow_scripts.common.job import log
+from workflow_scripts.common.validation import nearest
 
 
 def read_table(files, spec, columns=None):
@@ -26,9 +28,7 @@ def read_table(files, spec, columns=None):
             return None
         places = [*([spec["archive"]] if "archive" in spec else []), files.folder, files.beside]
         hint = spec.get("hint", "put it there, or correct its name in the cohort file.")
-        raise InputError(
-            f"{spec['file']}: no such table in {', '.join(map(str, places))}; {hint}"
-        )
+        raise InputError(f"{spec['file']}: no such table in {', '.join(map(str, places))}; {hint}")
     extract = spec.get("extract", {})
     filters = [("keep", spec.get("keep", {})), ("drop", spec.get("drop", {}))]
     if columns is not None:
@@ -131,10 +131,10 @@ def require(table, column, where):
         return
     names = [str(name) for name in table.columns]
     if len(names) == 1 and any(sign in names[0] for sign in ";\t"):
-        advice = " the header is not separated by commas: set `separator`."
+        advice = "; its header is not separated by commas: set `separator`."
     else:
         advice = f"{nearest(column, names)} it has: {', '.join(names[:20])}."
-    raise InputError(f"{where}: no column '{column}'{advice or '.'}")
+    raise InputError(f"{where}: no column '{column}'{advice}")
 
 
 def _key(value):
@@ -154,19 +154,26 @@ def _load(file, spec, columns):
             f"{file}: a .{suffix} table is not read here; convert it to CSV, put the CSV in the "
             "data folder and name it in the cohort file."
         )
-    wanted = None if columns is None else (lambda name: str(name).strip() in columns)
+    # pandas 3 returns no rows for a callable `usecols` without a header.
+    named, wanted = spec.get("header", True), None
+    if named and columns is not None:
+        wanted = lambda name: name.strip() in columns  # noqa: E731
     try:
         if suffix == "parquet":
             table = pd.read_parquet(file.read())
             table = table if table.index.name is None else table.reset_index()
             return table if columns is None else _named(table, columns, file)[sorted(columns)]
         separator = spec.get("separator", "\t" if suffix in ("tsv", "txt") else ",")
-        options = {"sep": separator, "header": 0 if spec.get("header", True) else None}
-        options |= {"low_memory": False, "encoding": "utf-8-sig"}  # R and Excel may add a BOM
+        options = {"sep": separator, "header": 0 if named else None}
+        # R and Excel may add a BOM; an unquoted comma in a last column must not shift the others.
+        options |= {"low_memory": False, "encoding": "utf-8-sig", "index_col": False}
         with file.open() as stream:
-            _named(pd.read_csv(stream, nrows=1, **options), columns or (), file)
-        with file.open() as stream:
+            _named(pd.read_csv(stream, nrows=0, **options), columns or (), file)
+        with file.open() as stream, warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always", pd.errors.ParserWarning)
             table = pd.read_csv(stream, usecols=wanted, **options)
+        if caught:
+            log.warning("%s: rows have more fields than the header; the surplus is left out", file)
     except pd.errors.EmptyDataError:
         raise InputError(f"{file}: the table is empty; retrieve it again.") from None
     except pd.errors.ParserError as error:

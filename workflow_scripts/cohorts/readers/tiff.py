@@ -52,8 +52,8 @@ def read_labels(file):
         return array
     if not np.array_equal(array, np.round(array)):
         raise InputError(
-            f"{file}: expected cell numbers, found fractions (up to {array.max():g}); a mask scaled "
-            "to 0...1 must be written as integers."
+            f"{file}: expected cell numbers, found fractions (up to {array.max():g}); write the "
+            "mask as integers."
         )
     return array.astype(np.int64)
 

@@ -119,7 +119,7 @@ def _split(frame, files, cohort):
     """Return the shipped split as train, test or None (not in the table) per tissue."""
     spec = cohort.split
     if spec is None:
-        return pd.Series(None, index=frame.index, dtype=object)
+        return pd.Series([None] * len(frame), index=frame.index, dtype=object)
     column = spec["column"]
     if "file" in spec:
         frame, _ = join(

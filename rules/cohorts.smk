@@ -1,0 +1,142 @@
+# From a public archive to a harmonised cohort: retrieve, ingest, split, preprocess.
+
+
+rule simulate:
+    input:
+        effects="demo/simulator/effects.yaml",
+    output:
+        files=directory(f"{R}/simulated/{{cohort}}/files"),
+        record=f"{R}/simulated/{{cohort}}/record.json",
+    log:
+        f"{LOGS}/simulate/{{cohort}}.log",
+    benchmark:
+        f"{BENCH}/simulate/{{cohort}}.tsv"
+    resources:
+        mem_mb=megabytes(1000),
+        runtime=10,
+    params:
+        simulation=config["simulation"],
+        code=code_hash("demo/simulator"),
+    message:
+        "Simulating the archive of {wildcards.cohort}"
+    script:
+        "../demo/simulate.py"
+
+
+# The network is a machine's, not a job's: downloads stay on the submitting side.
+localrules:
+    retrieve,
+
+
+rule retrieve:
+    input:
+        cohort=lambda w: STUDY.cohorts[w.cohort].path,
+        local=lambda w: local_sources(STUDY.cohorts[w.cohort]),
+    output:
+        retrieved=f"{config['archives']}/{{cohort}}/retrieved.json",
+    log:
+        f"{LOGS}/retrieve/{{cohort}}.log",
+    benchmark:
+        f"{BENCH}/retrieve/{{cohort}}.tsv"
+    resources:
+        downloads=1,
+        mem_mb=megabytes(1000),
+        runtime=24 * 60,
+    params:
+        offline=config["offline"],
+    message:
+        "Retrieving {wildcards.cohort}"
+    script:
+        "../workflow_scripts/cohorts/retrieve.py"
+
+
+rule ingest:
+    input:
+        unpack(lambda w: cohort_sources(STUDY.cohorts[w.cohort])),
+    output:
+        images=directory(f"{R}/ingest/{{cohort}}/images"),
+        cell_masks=directory(f"{R}/ingest/{{cohort}}/cell_masks"),
+        tissue_masks=directory(f"{R}/ingest/{{cohort}}/tissue_masks"),
+        channels=f"{R}/ingest/{{cohort}}/channels.parquet",
+        tissues=f"{R}/ingest/{{cohort}}/tissues.parquet",
+        cells=f"{R}/ingest/{{cohort}}/cells.parquet",
+        summary=f"{R}/ingest/{{cohort}}/ingest.json",
+    log:
+        f"{LOGS}/ingest/{{cohort}}.log",
+    benchmark:
+        f"{BENCH}/ingest/{{cohort}}.tsv"
+    threads: config["cohort_threads"]
+    resources:
+        mem_mb=megabytes(2000 * config["cohort_threads"]),
+        runtime=12 * 60,
+    params:
+        tissue=config["tissue"],
+        code=code_hash(
+            "workflow_scripts/cohorts/readers", "workflow_scripts/common/tissue.py"
+        ),
+    message:
+        "Ingesting {wildcards.cohort}"
+    script:
+        "../workflow_scripts/cohorts/ingest.py"
+
+
+rule split:
+    input:
+        tissues=f"{R}/ingest/{{cohort}}/tissues.parquet",
+        cells=f"{R}/ingest/{{cohort}}/cells.parquet",
+        images=f"{R}/ingest/{{cohort}}/images",
+        tissue_masks=f"{R}/ingest/{{cohort}}/tissue_masks",
+        cell_masks=f"{R}/ingest/{{cohort}}/cell_masks",
+    output:
+        tissues=f"{R}/cohorts/{{cohort}}/metadata/tissues.parquet",
+        cells=f"{R}/cohorts/{{cohort}}/metadata/cells.parquet",
+        exclusions=f"{R}/cohorts/{{cohort}}/exclusions.csv",
+        sub_images=f"{R}/cohorts/{{cohort}}/sub_images.parquet",
+        split=f"{R}/splits/{{cohort}}.csv",
+    log:
+        f"{LOGS}/split/{{cohort}}.log",
+    benchmark:
+        f"{BENCH}/split/{{cohort}}.tsv"
+    resources:
+        mem_mb=megabytes(2000),
+        runtime=60,
+    params:
+        tissue=config["tissue"],
+        sub_images=config["sub_images"],
+        split=config["split"],
+    message:
+        "Filtering and splitting {wildcards.cohort}"
+    script:
+        "../workflow_scripts/cohorts/split.py"
+
+
+STANDARDIZATION = f"{R}/cohorts/{{cohort}}/imc/1_0mpp/standardization/quantile_clipping_log1p/uq_0.99_image"
+
+
+rule preprocess:
+    input:
+        tissues=f"{R}/cohorts/{{cohort}}/metadata/tissues.parquet",
+        channels=f"{R}/ingest/{{cohort}}/channels.parquet",
+        images=f"{R}/ingest/{{cohort}}/images",
+        tissue_masks=f"{R}/ingest/{{cohort}}/tissue_masks",
+    output:
+        channels=f"{R}/cohorts/{{cohort}}/imc/channels.parquet",
+        quantiles=f"{STANDARDIZATION}/image_level_upper_quantiles.parquet",
+        means=f"{STANDARDIZATION}/global_level_means.parquet",
+        stds=f"{STANDARDIZATION}/global_level_stds.parquet",
+        model_ready=directory(f"{R}/cohorts/{{cohort}}/model_ready"),
+    log:
+        f"{LOGS}/preprocess/{{cohort}}.log",
+    benchmark:
+        f"{BENCH}/preprocess/{{cohort}}.tsv"
+    threads: config["cohort_threads"]
+    resources:
+        mem_mb=megabytes(2000 * config["cohort_threads"]),
+        runtime=12 * 60,
+    params:
+        preprocess=config["preprocess"],
+        code=code_hash("workflow_scripts/common/preprocessing.py"),
+    message:
+        "Preprocessing {wildcards.cohort}"
+    script:
+        "../workflow_scripts/cohorts/preprocess.py"

@@ -1,0 +1,111 @@
+# Every target's numbers beside the paper's: the claims table and the report.
+NUMBERED = [name for name, target in TARGETS.items() if target["kind"] != "schematic"]
+UNBUILT = [name for name in NUMBERED if not TARGETS[name]["built"]]
+
+
+rule not_built:
+    input:
+        figures="resources/figures.yaml",
+    output:
+        numbers=[f"{R}/figures/{target}/numbers.json" for target in UNBUILT],
+    log:
+        f"{LOGS}/not_built.log",
+    benchmark:
+        f"{BENCH}/not_built.tsv"
+    resources:
+        mem_mb=megabytes(500),
+        runtime=10,
+    params:
+        simulated=config["simulated"],
+    message:
+        "Recording what is not built yet"
+    script:
+        "../workflow_scripts/report/not_built.py"
+
+
+# Every target answers to its name, `snakemake --cores 8 fig4c`; those with a rule already do.
+for name in UNBUILT:
+
+    rule:
+        name:
+            name
+        input:
+            f"{R}/figures/{name}/numbers.json",
+        localrule: True
+
+
+rule claims_table:
+    input:
+        claims="resources/claims.csv",
+        figures="resources/figures.yaml",
+        numbers=[f"{R}/figures/{target}/numbers.json" for target in NUMBERED],
+    output:
+        table=f"{R}/claims.csv",
+    log:
+        f"{LOGS}/claims_table.log",
+    benchmark:
+        f"{BENCH}/claims_table.tsv"
+    resources:
+        mem_mb=megabytes(500),
+        runtime=10,
+    message:
+        "Setting the paper's numbers beside ours"
+    script:
+        "../workflow_scripts/report/claims_table.py"
+
+
+rule report:
+    input:
+        figures="resources/figures.yaml",
+        decisions="resources/decisions.csv",
+        claims=f"{R}/claims.csv",
+        numbers=[f"{R}/figures/{target}/numbers.json" for target in NUMBERED],
+        models=expand(f"{R}/models/{{instance}}/metrics.json", instance=INSTANCES),
+        retrieved=[
+            f"{config['archives']}/{cohort}/retrieved.json" for cohort in RETRIEVED
+        ],
+        cards=[STUDY.cohorts[cohort].path for cohort in COHORTS],
+        tissues=expand(
+            f"{R}/cohorts/{{cohort}}/metadata/tissues.parquet", cohort=COHORTS
+        ),
+        cells=expand(f"{R}/cohorts/{{cohort}}/metadata/cells.parquet", cohort=COHORTS),
+        exclusions=expand(f"{R}/cohorts/{{cohort}}/exclusions.csv", cohort=COHORTS),
+        sub_images=expand(f"{R}/cohorts/{{cohort}}/sub_images.parquet", cohort=COHORTS),
+        channels=expand(f"{R}/cohorts/{{cohort}}/imc/channels.parquet", cohort=COHORTS),
+        ingest=expand(f"{R}/ingest/{{cohort}}/ingest.json", cohort=COHORTS),
+        embeddings=expand(
+            f"{R}/embeddings/{{model}}/{{cohort}}", model=MODELS, cohort=COHORTS
+        ),
+        benchmarks=[
+            f"{BENCH}/{name}.tsv"
+            for name in [
+                *expand("retrieve/{cohort}", cohort=RETRIEVED),
+                *expand(
+                    "{rule}/{cohort}",
+                    rule=["ingest", "split", "preprocess"],
+                    cohort=COHORTS,
+                ),
+                "retrieve_sequences",
+                "embed_markers",
+                *expand("pretrain/{instance}", instance=INSTANCES),
+                *expand("embed/{model}_{cohort}", model=MODELS, cohort=COHORTS),
+                *expand("reconstruct/{model}_{cohort}", model=VIRTUES, cohort=COHORTS),
+            ]
+        ],
+    output:
+        page=f"{R}/report/index.html",
+    log:
+        f"{LOGS}/report.log",
+    benchmark:
+        f"{BENCH}/report.tsv"
+    resources:
+        mem_mb=megabytes(1000),
+        runtime=10,
+    params:
+        study=config["study"],
+        simulated=config["simulated"],
+        config=config,
+    message:
+        "Writing the report"
+    script:
+        "../workflow_scripts/report/report.py"

@@ -1,0 +1,36 @@
+"""Cohort files for tests: the least that the schema asks for, with changes."""
+
+import pytest
+import yaml
+
+from workflow_scripts.common.cohort import load_cohort
+
+LEAST = {
+    "title": "a cohort for tests",
+    "access": "open",
+    "source": {"folder": "data"},
+    "reader": "stack_tiff",
+    "layout": {"images": {"pattern": r"(?P<tissue>(?P<patient>p\d)_\d)\.tiff$"}},
+    "panel": [{"channel": "A", "uniprot": "P10147"}, {"channel": "B"}],
+}
+
+
+@pytest.fixture
+def cohort_file(tmp_path):
+    """Return a function that writes a cohort's YAML file with changed keys (None removes one)."""
+
+    def write(**changes):
+        document = {"id": "mine", **LEAST, **changes}
+        document = {key: value for key, value in document.items() if value is not None}
+        path = tmp_path / f"{document['id']}.yaml"
+        path.write_text(yaml.safe_dump(document))
+        (tmp_path / "data").mkdir(exist_ok=True)
+        return path
+
+    return write
+
+
+@pytest.fixture
+def cohort(cohort_file):
+    """Return a function that writes and loads a cohort."""
+    return lambda **changes: load_cohort(cohort_file(**changes))

@@ -1,0 +1,108 @@
+"""The settings: the paper's values, and sentences for what is wrong."""
+
+import copy
+from pathlib import Path
+
+import pytest
+import yaml
+
+from workflow_scripts.common.errors import InputError
+from workflow_scripts.common.study import Study
+
+ROOT = Path(__file__).resolve().parents[3]
+
+
+@pytest.fixture
+def config():
+    return yaml.safe_load((ROOT / "config.yaml").read_text())
+
+
+# Section of the paper (or decision) and value, typed by hand and not read from the file.
+PAPER = {
+    "pretrain.learning_rate": 2e-4,  # Methods, pretraining
+    "pretrain.epochs": 150,
+    "pretrain.batch": 512,
+    "pretrain.mask_ratio": [0.6, 1.0],
+    "pretrain.channel_dropout": [0.0, 0.25],
+    "pretrain.crop": 128,
+    "pretrain.weight_decay": 0.04,
+    "pretrain.weight_decay_end": 0.4,  # D31
+    "pretrain.warmup": 0.0667,  # D31: 10 of 150 epochs
+    "pretrain.clip_norm": 1.0,
+    "pretrain.precision": "fp16",
+    "pretrain.schedule": "cosine",
+    "model.width": 512,  # the authors' configuration
+    "model.feedforward": 1024,
+    "model.heads": 8,
+    "model.patch": 8,
+    "model.encoder": "hv" * 8,
+    "model.decoder": "f" * 4,
+    "embed.crop": 128,
+    "embed.stride": 42,
+    "tissue.min_coverage": 0.30,
+    "tissue.min_side": 256,
+    "tissue.mask_sigma": 2.0,
+    "sub_images.side": 256,
+    "sub_images.per_fit": 4,
+    "preprocess.clip_quantile": 0.99,
+    "preprocess.blur_kernel": 3,
+    "preprocess.blur_sigma": 1.0,
+    "preprocess.quantile_over": "tissue",
+    "preprocess.statistics_over": "tissue",
+    "preprocess.statistics_images": "all",  # D7
+    "split.test_fraction": 0.2,
+    "markers.esm2.width": 640,
+    "markers.esm2.layers": 30,
+    "seeds": [0, 1, 2, 3, 4],
+}
+
+
+@pytest.mark.parametrize("key", PAPER)
+def test_defaults_are_the_papers(config, key):
+    value = config
+    for part in key.split("."):
+        value = value[part]
+    assert value == PAPER[key]
+
+
+def test_the_study_resolves_cohorts_and_instances(config):
+    study = Study(config)
+    assert study.instances["all14"] == list(study.cohorts)
+
+
+def changed(config, key, value):
+    config = copy.deepcopy(config)
+    *parents, last = key.split(".")
+    section = config
+    for part in parents:
+        section = section[part]
+    section[last] = value
+    return config
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "sentence"),
+    [
+        ("pretrain.learning_rat", 1e-3, "unknown key 'pretrain.learning_rat'.*'learning_rate'"),
+        ("sede", [0], "unknown key 'sede'.*did you mean 'seeds'"),
+        ("pretrain.batch", "many", "'pretrain.batch' is 'many', expected integer"),
+        ("device", "gpu", "'device' is 'gpu'.*allowed: cuda, cpu"),
+        ("models", ["all15"], "models: 'all15' is neither an instance nor a baseline"),
+        ("pretrain.crop", 100, "pretrain.crop: 100 px is not a multiple of model.patch"),
+        ("cohorts", ["damnod2019"], "'damnod2019' is unknown.*'damond2019'"),
+        (
+            "instances",
+            [{"name": "all14", "cohorts": ["hoch2022"]}],
+            "'hoch2022' is not in `cohorts`",
+        ),
+    ],
+)
+def test_what_is_wrong_is_named(config, key, value, sentence):
+    with pytest.raises(InputError, match=sentence):
+        Study(changed(config, key, value))
+
+
+def test_simulated_cohorts_need_a_simulated_study(config):
+    cohort = str(ROOT / "demo/cohorts/sim_damond2019.yaml")
+    with pytest.raises(InputError, match="sim_damond2019 is simulated.*simulated: true"):
+        Study(changed(config, "cohorts", [cohort]))

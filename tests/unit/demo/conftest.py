@@ -1,0 +1,78 @@
+"""The embedded cohorts at the size of the demo, written once."""
+
+import io
+import zipfile
+from types import SimpleNamespace
+
+import pandas as pd
+import pytest
+import tifffile
+
+from demo.simulate import write_archive
+from demo.simulator.cohort import read_effects, section_of
+
+SETTINGS = {
+    "seed": 0,
+    "patients": 5,
+    "tissues": 6,
+    "side": [256, 300],
+    "cells": 240,
+    "undersized": ["sim_danenberg2022"],
+}
+
+
+class Archive:
+    """Files of an archive, read with nothing but what its dataset sheet says."""
+
+    def __init__(self, folder, cohort_id):
+        self.files, self.record = folder / "files", folder / "record.json"
+        self.effects = read_effects()
+        self.section = section_of(cohort_id, self.effects)
+        self.truth = write_archive(cohort_id, self.effects, SETTINGS, self.files, self.record)
+
+    def names(self, archive):
+        with zipfile.ZipFile(self.files / archive) as file:
+            return file.namelist()
+
+    def read(self, archive, member):
+        with zipfile.ZipFile(self.files / archive) as file:
+            return file.read(member)
+
+    def tiff(self, archive, member):
+        return tifffile.imread(io.BytesIO(self.read(archive, member)))
+
+    def table(self, archive, member):
+        return pd.read_csv(io.BytesIO(self.read(archive, member)), keep_default_na=False)
+
+
+@pytest.fixture(scope="session")
+def damond(tmp_path_factory):
+    return Archive(tmp_path_factory.mktemp("damond"), "sim_damond2019")
+
+
+@pytest.fixture(scope="session")
+def danenberg(tmp_path_factory):
+    return Archive(tmp_path_factory.mktemp("danenberg"), "sim_danenberg2022")
+
+
+@pytest.fixture(params=["damond", "danenberg"])
+def archive(request):
+    return request.getfixturevalue(request.param)
+
+
+@pytest.fixture
+def settings():
+    """Settings of a cohort that is drawn in a tenth of a second."""
+    small = {"patients": 2, "tissues": 2, "side": [96, 112], "cells": 30, "undersized": []}
+    return SETTINGS | small
+
+
+@pytest.fixture
+def job(tmp_path, settings):
+    """What Snakemake hands to the script of rule simulate."""
+    return SimpleNamespace(
+        wildcards=SimpleNamespace(cohort="sim_damond2019"),
+        input=SimpleNamespace(effects="demo/simulator/effects.yaml"),
+        params=SimpleNamespace(simulation=settings),
+        output=SimpleNamespace(files=str(tmp_path / "files"), record=str(tmp_path / "record.json")),
+    )

@@ -1,0 +1,138 @@
+"""The archives: same bytes for the same seed, and an API answer that agrees with its files."""
+
+import hashlib
+import json
+import zipfile
+from pathlib import Path
+from urllib.request import urlopen
+
+import numpy as np
+import pytest
+
+from demo import simulate
+from demo.simulate import write_archive
+from demo.simulator import damond2019
+from demo.simulator.archives import csv_bytes
+from demo.simulator.cohort import read_effects
+from workflow_scripts.common.errors import InputError
+
+COHORTS = ("sim_damond2019", "sim_danenberg2022")
+
+
+def written(folder, cohort_id, settings):
+    write_archive(cohort_id, read_effects(), settings, folder / "files", folder / "record.json")
+    return {path.name: path.read_bytes() for path in (folder / "files").iterdir()}
+
+
+@pytest.mark.parametrize("cohort_id", COHORTS)
+def test_the_seed_fixes_every_byte(cohort_id, settings, tmp_path):
+    first = written(tmp_path / "a", cohort_id, settings)
+    assert written(tmp_path / "b", cohort_id, settings) == first
+    other = written(tmp_path / "c", cohort_id, settings | {"seed": 1})
+    assert other.keys() == first.keys()
+    zips = [name for name in first if name.endswith(".zip")]
+    assert all(other[name] != first[name] for name in zips)
+
+
+def test_a_further_tissue_leaves_the_others_as_they_are(settings, tmp_path):
+    names = []
+    for number in (2, 3):
+        folder = tmp_path / str(number)
+        written(folder, "sim_danenberg2022", settings | {"tissues": number})
+        with zipfile.ZipFile(folder / "files" / "MBTMEStrIMCPublic.zip") as file:
+            stacks = [name for name in file.namelist() if "FullStack" in name]
+            names.append([hashlib.md5(file.read(name)).hexdigest() for name in stacks])
+    assert names[1][:2] == names[0]
+    assert len(names[1]) == 3
+
+
+@pytest.mark.parametrize("cohort_id", COHORTS)
+def test_writing_again_replaces_what_was_there(cohort_id, settings, tmp_path):
+    first = written(tmp_path, cohort_id, settings | {"seed": 1})
+    (tmp_path / "files" / "stray.txt").write_text("left over")
+    again = written(tmp_path, cohort_id, settings)
+    assert again.keys() == first.keys()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["files", "record.json"]
+
+
+def test_mendeley_answer_agrees_with_the_files(damond):
+    listing = json.loads(damond.record.read_text())
+    assert isinstance(listing, list)
+    names = "ImageSubset.zip Masks.zip Cells.zip Image.zip CellTypes.zip Donors.zip panel.csv"
+    assert {*names.split(), "ChannelMass.csv"} <= {entry["filename"] for entry in listing}
+    assert {entry["filename"] for entry in listing} == {p.name for p in damond.files.iterdir()}
+    for entry in listing:
+        details = entry["content_details"]
+        with urlopen(details["download_url"]) as answer:
+            content = answer.read()
+        assert entry["size"] == details["size"] == len(content)
+        assert details["sha256_hash"] == hashlib.sha256(content).hexdigest()
+
+
+def test_zenodo_answer_agrees_with_the_files(danenberg):
+    record = json.loads(danenberg.record.read_text())
+    assert [file["key"] for file in record["files"]] == ["MBTMEStrIMCPublic.zip"]
+    for file in record["files"]:
+        with urlopen(file["links"]["self"]) as answer:
+            content = answer.read()
+        assert file["size"] == len(content)
+        assert file["checksum"] == "md5:" + hashlib.md5(content).hexdigest()
+
+
+def test_addresses_are_valid_wherever_the_repository_lies(settings, tmp_path, monkeypatch):
+    home = tmp_path / "a place & more"
+    home.mkdir()
+    monkeypatch.chdir(home)
+    written(Path("results"), COHORTS[0], settings)
+    monkeypatch.chdir(tmp_path)
+    listing = json.loads((home / "results" / "record.json").read_text())
+    with urlopen(listing[0]["content_details"]["download_url"]) as answer:
+        assert len(answer.read()) == listing[0]["size"]
+
+
+@pytest.mark.parametrize("cohort_id", COHORTS)
+def test_the_archive_says_that_it_is_simulated(cohort_id, request):
+    archive = request.getfixturevalue(cohort_id[4:-4])
+    if cohort_id == "sim_damond2019":
+        text = (archive.files / "README.txt").read_text()
+    else:
+        text = archive.read("MBTMEStrIMCPublic.zip", "MBTMEIMCPublic/README.txt").decode()
+        assert "IMCClinical.fst" in text and "conversion to CSV" in text
+    assert text.startswith("Simulated data.")
+
+
+def test_script_writes_what_the_rule_declares(job):
+    simulate.main(job)
+    assert len(json.loads(Path(job.output.record).read_text())) == 9
+    assert (Path(job.output.files) / "Masks.zip").exists()
+
+
+def test_a_failure_leaves_no_archive(job, monkeypatch):
+    def fails(*_):
+        raise OSError("disk full")
+
+    monkeypatch.setattr(damond2019, "_donors", fails)
+    with pytest.raises(OSError):
+        simulate.main(job)
+    assert not Path(job.output.record).exists() and not Path(job.output.files).exists()
+
+
+def test_a_cohort_without_a_simulator_is_named(settings, tmp_path):
+    with pytest.raises(InputError, match="'sim_hoch2022' cannot be simulated; expected one of sim"):
+        written(tmp_path, "sim_hoch2022", settings)
+    with pytest.raises(InputError, match="'damond2019' cannot be simulated"):
+        written(tmp_path, "damond2019", settings)
+
+
+def test_more_tissues_than_slide_letters_are_refused(settings, tmp_path):
+    few = settings | {"tissues": 27, "side": [64, 64], "cells": 4}
+    with pytest.raises(InputError, match="simulation.tissues: 27.*at most 26"):
+        written(tmp_path, "sim_damond2019", few)
+    assert not (tmp_path / "files").exists()
+
+
+def test_csv_values_are_written_as_r_writes_them():
+    row = [1, None, True, 0.1234567, "a b", np.float64(2)]
+    assert csv_bytes(["i", "n", "b", "f", "s", "g"], [row]) == (
+        b"i,n,b,f,s,g\n1,NA,TRUE,0.123457,a b,2\n"
+    )

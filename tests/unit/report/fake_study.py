@@ -1,0 +1,250 @@
+"""A small results tree as a finished run leaves it, for the tests of the report."""
+
+import json
+import shutil
+from datetime import UTC, datetime
+from types import SimpleNamespace
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from scipy.ndimage import gaussian_filter
+
+from workflow_scripts.common import figures
+from workflow_scripts.common.targets import (
+    CLAIMS,
+    FIGURES,
+    RESOURCES,
+    by_claim,
+    load_claims,
+    load_targets,
+    numbered,
+)
+from workflow_scripts.common.validation import read_yaml
+from workflow_scripts.report import report
+from workflow_scripts.report.claims_table import claims_table, write_table
+from workflow_scripts.report.not_built import write_not_built
+
+NOW = datetime(2024, 5, 6, 7, 8, tzinfo=UTC)
+ORIGIN = {
+    "commit": "0123456789abcdef0123456789abcdef01234567",
+    "dirty": True,
+    "python": "3.11.9",
+    "packages": {"snakemake": "9.27.1", "torch": "2.13.0"},
+    "system": "Linux",
+    "processor": "A processor",
+    "cores": 2,
+}
+WEIGHTS = "all14, sha256 " + "0a1b2c3d" * 8
+
+
+def planted(claim, index):
+    """A number that is reproduced, close, differs or is absent, by the claim's place."""
+    if index % 7 == 6:
+        return figures.not_run("data not supplied")
+    careful = (0.4, "patients resampled") if index % 5 == 0 else None
+    common = {"n": 41, "seeds": [0, 1], "weights": WEIGHTS, "careful": careful}
+    if claim["relation"] == "holds":
+        return figures.number(index % 3 != 0, **common)
+    paper = float(claim["value"])
+    factor = {"eq": 1, "gt": 1.2, "lt": 0.5, "le": 0.9}[claim["relation"]]
+    if index % 4 == 2:
+        factor = {"eq": 1.06, "gt": 0.97, "lt": 1.04, "le": 1.05}[claim["relation"]]
+    if index % 4 == 3:
+        factor = {"eq": 1.6, "gt": 0.5, "lt": 30, "le": 3}[claim["relation"]]
+    ours = paper * factor
+    if claim["metric"] in ("count", "rank"):
+        return figures.number(round(ours), **common)
+    spread = abs(paper) * 0.02
+    return figures.number(ours, ours - spread, ours + spread, **common)
+
+
+def tissue_picture():
+    """Three rows of a smooth random tissue: measured, with hidden patches, rebuilt."""
+    rng = np.random.default_rng(0)
+    figure, axes = plt.subplots(3, 4, figsize=figures.figsize(183, 128))
+    for column, marker in enumerate(("CAV1", "CD3E", "MTOR", "MYC")):
+        truth = gaussian_filter(rng.random((128, 128)) ** 12, 2 + column)
+        truth /= np.quantile(truth, 0.99)
+        hidden = np.kron(rng.random((16, 16)) < 0.7, np.ones((8, 8))) > 0
+        views = truth, np.where(hidden, np.nan, truth), gaussian_filter(truth, 3)
+        labels = "measured", "input", "rebuilt"
+        for axis, view, label in zip(axes[:, column], views, labels, strict=True):
+            colours = plt.get_cmap("viridis").with_extremes(bad=figures.PALETTE["hidden"])
+            axis.imshow(view, cmap=colours, vmin=0, vmax=1)
+            axis.set(xticks=[], yticks=[], ylabel=label if column == 0 else "")
+        axes[0, column].set_title(marker)
+    figures.scale_bar(axes[0, -1])
+    return figure
+
+
+def dot_plot(width=89):
+    """A dot per cohort and masking strategy."""
+    rng = np.random.default_rng(1)
+    figure, axis = plt.subplots(figsize=figures.figsize(width, 50))
+    for strategy in ("independent", "marker", "niche"):
+        axis.plot(
+            rng.uniform(0.3, 0.8, 2),
+            ["Damond 2019", "Danenberg 2022"],
+            figures.PALETTE["shapes"][strategy],
+            color=figures.colour("strategies", strategy),
+            label=strategy,
+        )
+    axis.set(xlim=(0, 1), ylim=(-0.5, 1.5), xlabel="Pearson r")
+    axis.legend(loc="lower left")
+    return figure
+
+
+def write_figures(results, full, simulated):
+    """Write the targets' folders; `full`: every one is done, with a picture."""
+    figures.style()
+    targets = load_targets()
+    claims = {claim["id"]: (claim, i) for i, claim in enumerate(load_claims())}
+    folder = results / "figures"
+    unbuilt = [t for t in targets if not t["built"] and t["kind"] != "schematic"]
+    write_not_built(
+        targets, [folder / target["id"] / "numbers.json" for target in unbuilt], simulated
+    )
+    done = [target for target in targets if target["built"]]
+    for target in done:
+        picture = dot_plot() if target["id"] == "fig2d" else tissue_picture()
+        source = pd.DataFrame({"cohort": ["damond2019"], "pearson_r": [0.5]})
+        numbers = {claim: planted(*claims[claim]) for claim in target["claims"]}
+        numbers["r_damond2019_niche"] = figures.number(0.5123, 0.48, 0.55, 12, [0], WEIGHTS)
+        numbers["r_damond2019_marker"] = figures.not_run("the marker is constant")
+        figures.save_target(
+            folder / target["id"],
+            target["id"],
+            picture,
+            source,
+            numbers,
+            target["caption"],
+            simulated,
+        )
+        plt.close(picture)
+    for target in unbuilt if full else []:
+        record = json.loads((folder / "fig2d/numbers.json").read_text())
+        numbers = {claim: planted(*claims[claim]) for claim in target["claims"]}
+        record |= {"target": target["id"], "caption": target["caption"], "numbers": numbers}
+        (folder / target["id"] / "numbers.json").write_text(json.dumps(record))
+        for suffix in ("png", "svg"):
+            shutil.copy(folder / f"fig2d/fig2d.{suffix}", folder / target["id"])
+            copied = folder / target["id"] / f"fig2d.{suffix}"
+            copied.rename(copied.with_stem(target["id"]))
+    return [folder / name / "numbers.json" for name in numbered(targets)]
+
+
+def write_cohort(results, cohort):
+    """Write one cohort's YAML, published tables and retrieved.json; returns their paths."""
+    folder = results / "cohorts" / cohort
+    folder.mkdir(parents=True)
+    paths = {name: folder / f"{name}.parquet" for name in ("tissues", "cells", "sub_images")}
+    card = {
+        "id": cohort,
+        "title": "A cohort of tissues",
+        "citation": "Someone 2019",
+        "licence": "CC BY 4.0",
+        "access": "open",
+        "simulated": cohort.startswith("sim_"),
+    }
+    (folder / "card.yaml").write_text(json.dumps(card))
+    ids = [f"T{i}" for i in range(5)]
+    tissues = {"tissue_id": ids, "patient_id": [*"ABBCD"], "split": ["train"] * 4 + ["test"]}
+    pd.DataFrame(tissues).to_parquet(paths["tissues"])
+    pd.DataFrame({"tissue_id": ids * 300, "cell_id": range(1500)}).to_parquet(paths["cells"])
+    pd.DataFrame({"tissue_id": ids * 4}).to_parquet(paths["sub_images"])
+    channels = {
+        "channel_name": ["SMA", "CD3e", "Ir191", "empty"],
+        "uniprot_id": ["P62736", "P07766", None, "P12345"],
+        "qc_pass": [True, True, True, False],
+    }
+    pd.DataFrame(channels).to_parquet(folder / "channels.parquet")
+    reasons = ["side 200 px below 256 px", "side 201 px below 256 px", "no usable <sub-image>"]
+    pd.DataFrame({"tissue_id": ["T7", "T8", "T9"], "reason": reasons}).to_csv(
+        folder / "exclusions.csv", index=False
+    )
+    (folder / "ingest.json").write_text(json.dumps({"warnings": ["3 cells have no label."]}))
+    file = {
+        "name": "Images.zip",
+        "size": 123456789,
+        "sha256": "ab" * 32,
+        "md5": None,
+        "url": "https://zenodo.org/records/1/files/Images.zip",
+        "checked_against": "record",
+    }
+    archive = results / "archives" / cohort
+    archive.mkdir(parents=True)
+    (archive / "retrieved.json").write_text(json.dumps({"files": [file], "record": None}))
+    return {
+        **paths,
+        "cards": folder / "card.yaml",
+        "exclusions": folder / "exclusions.csv",
+        "channels": folder / "channels.parquet",
+        "ingest": folder / "ingest.json",
+        "retrieved": archive / "retrieved.json",
+    }
+
+
+def write_rest(results):
+    """Write benchmark files and one training's metrics; returns their paths."""
+    header = "s\th:m:s\tmax_rss\tmax_vms\tmax_uss\tmax_pss\tio_in\tio_out\tmean_load\tcpu_time\n"
+    jobs = {
+        "ingest/damond2019": (12.5, 400),
+        "ingest/danenberg2022": (14.0, 450.5),
+        "pretrain/all14": (140, 1800),
+        "claims_table": (0.2, "NA"),
+    }
+    paths = []
+    for job, (seconds, memory) in jobs.items():
+        path = results / "benchmarks" / f"{job}.tsv"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(f"{header}{seconds}\t0:00:01\t{memory}\t0\t0\t0\t0\t0\t0\t0\n")
+        paths.append(path)
+    metrics = {
+        "instance": "all14",
+        "cohorts": ["damond2019"],
+        "steps": 200,
+        "parameters": 412345,
+        "first_loss": 1.02,
+        "last_loss": 0.61,
+        "seconds": 138.2,
+        "device": "cpu",
+        "seed": 0,
+        "losses": list(1 / np.arange(1, 201)),
+        "weights_sha256": "0a1b2c3d" * 8,
+    }
+    path = results / "models/all14/metrics.json"
+    path.parent.mkdir(parents=True)
+    path.write_text(json.dumps(metrics))
+    return paths, [path]
+
+
+def fake_study(results, full=False, simulated=False, cohorts=("damond2019", "danenberg2022")):
+    """Write a results tree under `results`; returns the report rule's inputs and params."""
+    numbers = write_figures(results, full, simulated)
+    claims = load_claims(CLAIMS)
+    records = {path.parent.name: figures.read_numbers(path) for path in numbers}
+    table = claims_table(claims, by_claim(load_targets(), claims), records)
+    write_table(table, results / "claims.csv")
+    prefix = "sim_" if simulated else ""
+    written = [write_cohort(results, prefix + cohort) for cohort in cohorts]
+    benchmarks, models = write_rest(results)
+    names = (*report.COHORT_FILES, "retrieved")
+    files = SimpleNamespace(
+        figures=FIGURES,
+        claims=results / "claims.csv",
+        decisions=RESOURCES / "decisions.csv",
+        numbers=numbers,
+        benchmarks=benchmarks,
+        models=models,
+        **{name: [paths[name] for paths in written] for name in names},
+    )
+    config = read_yaml(RESOURCES.parent / "config.yaml")
+    return files, SimpleNamespace(study="fake", simulated=simulated, config=config)
+
+
+def fake_report(folder, **settings):
+    """Build the report of a fake study; returns its folder."""
+    files, params = fake_study(folder / "results", **settings)
+    report.publish(lambda part: report.build(files, params, part, NOW, ORIGIN), folder / "report")
+    return folder / "report"

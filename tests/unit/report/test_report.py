@@ -1,0 +1,234 @@
+"""The report from a small results tree: complete about what there is, and about nothing else."""
+
+import re
+from collections import Counter
+from html.parser import HTMLParser
+
+import pandas as pd
+import pytest
+
+from tests.unit.report.fake_study import NOW, ORIGIN, fake_report, fake_study
+from workflow_scripts.common.errors import InputError
+from workflow_scripts.report import report, tables, wording
+
+
+class Page(HTMLParser):
+    """The elements of a page: (tag, attributes), its ids, and the text of its rows."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.elements, self.rows, self.open = [], [], []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        self.elements.append((tag, dict(attrs)))
+        if tag == "tr":
+            self.rows.append("")
+
+    def handle_data(self, data):
+        if self.rows:
+            self.rows[-1] += f"{data} "
+
+    def all(self, tag, **wanted):
+        wanted = {key.rstrip("_"): value for key, value in wanted.items()}
+        return [a for t, a in self.elements if t == tag and wanted.items() <= a.items()]
+
+    @property
+    def ids(self):
+        return [attributes["id"] for _, attributes in self.elements if "id" in attributes]
+
+
+def read(folder):
+    text = (folder / "index.html").read_text(encoding="utf-8")
+    return text, Page(text)
+
+
+@pytest.fixture(scope="module")
+def partial(tmp_path_factory):
+    return fake_report(tmp_path_factory.mktemp("partial"))
+
+
+@pytest.fixture(scope="module")
+def full(tmp_path_factory):
+    return fake_report(tmp_path_factory.mktemp("full"), full=True)
+
+
+@pytest.fixture(scope="module")
+def simulated(tmp_path_factory):
+    return fake_report(tmp_path_factory.mktemp("simulated"), full=True, simulated=True)
+
+
+@pytest.mark.parametrize("kind", ["partial", "full", "simulated"])
+def test_page_is_self_contained(kind, request):
+    folder = request.getfixturevalue(kind)
+    text, page = read(folder)
+    targets = [a.get("src") or a.get("href") for _, a in page.elements]
+    for link in filter(None, targets):
+        assert not link.startswith(("http", "//", "/", "..")), link
+        if not link.startswith(("#", "data:")):
+            assert (folder / link).is_file(), link
+        elif link.startswith("#"):
+            assert link[1:] in page.ids, link
+    assert not re.search(r"@import|url\(|@font-face|fetch\(|XMLHttpRequest", text)
+    assert len(page.ids) == len(set(page.ids))
+    assert page.all("html", lang="en")
+    assert all(image["alt"] for image in page.all("img") if image.get("src"))
+
+
+def test_partial_run(partial):
+    text, page = read(partial)
+    cards = [a for a in page.all("article")]
+    assert len(cards) == 71
+    drawn = [a["id"] for a in cards if "missing" not in a["class"]]
+    assert drawn == ["fig2a", "fig2b", "fig2c", "fig2d"]
+    assert len(page.all("img", loading="lazy")) == 4
+    assert text.count("Not built yet.") == 57
+    assert text.count("A drawing; nothing is computed.") == 10
+    assert "4 of 61 panels and tables have a picture; 10 more are drawings" in text
+    assert "152 were not run: not built yet (151), data not supplied (1)." in text
+    assert "SIMULATED" not in text
+
+
+def test_full_run(full):
+    text, page = read(full)
+    claims = pd.read_csv(full / "claims.csv", dtype=str, keep_default_na=False)
+    counts = Counter(re.sub(":.*", "", verdict) for verdict in claims["verdict"])
+    assert {"reproduced", "close", "differs", "not run"} == set(counts)
+    for verdict, count in counts.items():
+        tile = f'data-set-verdict="{verdict}"><b>{count}</b>'
+        assert tile in text
+    assert len(page.all("img", loading="lazy")) == 61
+    rows = [a for a in page.all("tr") if a.get("id", "").startswith("C")]
+    assert len(rows) == 154
+    assert Counter(row["data-verdicts"].strip("|") for row in rows) == counts
+
+
+def test_statement_row_shows_both_sides(full):
+    _, page = read(full)
+    row = next(row for row in page.rows if "C050" in row)
+    words = " ".join(row.split())
+    assert re.search(r"Fig\. 4f Cancer subtype macro-F1 .* Cords 2024 VirTues 0\.856 ", words)
+    assert "n = 41" in words
+    assert "all14, sha256 0a1b2c3d0a1b" in words
+
+
+def test_simulated_run_reproduces_nothing(simulated):
+    text, page = read(simulated)
+    assert page.all("p", class_="banner")
+    assert "SIMULATED" in text
+    verdicts = Counter(a["data-verdicts"].strip("|") for a in page.all("tr") if "data-figure" in a)
+    assert set(verdicts) == {"simulated data", "not run"}
+    for verdict in ("reproduced", "close", "differs"):
+        assert not re.search(rf'class="badge v-{verdict}"', text)
+        assert f'data-set-verdict="{verdict}"><b>0</b>' in text
+    assert "none of these numbers is a result" in text
+    assert "are reproduced" not in text
+
+
+def test_simulated_study_refuses_a_compared_table(tmp_path):
+    files, params = fake_study(tmp_path)
+    params.simulated = True
+    with pytest.raises(
+        InputError, match="in a simulated study; expected 'simulated data'; rebuild"
+    ):
+        report.build(files, params, tmp_path / "report", NOW, ORIGIN)
+
+
+def test_tables(full):
+    text, page = read(full)
+    assert "2 images, for example: side 200 px below 256 px" in text
+    assert "1 image: no usable &lt;sub-image&gt;" in text  # escaped
+    assert "3 of 4 with a protein" in text
+    assert "constant over all training images: empty" in text
+    assert "without: Ir191" in text
+    assert "3 cells have no label." in text
+    assert "1,500" in text
+    assert "with uncommitted changes" in text and ORIGIN["commit"] in text
+    assert "ab" * 32 in text
+    assert "preprocess.statistics_images" in text
+    costs = [" ".join(row.split()) for row in page.rows]
+    assert "pretrain 1 2 min 2 min 1.8 GB" in costs
+    assert "ingest 2 26.5 s 14.0 s danenberg2022 450.5 MB" in costs
+    assert "claims_table 1 0.2 s 0.2 s –" in costs
+
+
+def test_weight_of_the_folder(simulated):
+    assert sum(path.stat().st_size for path in simulated.rglob("*")) < 30e6
+
+
+def test_failed_build_leaves_the_old_report(tmp_path):
+    folder = tmp_path / "report"
+    folder.mkdir()
+    (folder / "index.html").write_text("old")
+
+    def fail(part):
+        part.mkdir()
+        raise InputError("no")
+
+    with pytest.raises(InputError):
+        report.publish(fail, folder)
+    assert (folder / "index.html").read_text() == "old"
+    assert [path.name for path in tmp_path.iterdir()] == ["report"]
+
+
+def test_missing_picture_is_named(tmp_path):
+    files, params = fake_study(tmp_path)
+    (tmp_path / "figures/fig2b/fig2b.svg").unlink()
+    with pytest.raises(
+        InputError, match="fig2b.svg: fig2b has a picture, but this file is missing"
+    ):
+        report.build(files, params, tmp_path / "report", NOW, ORIGIN)
+
+
+def test_unknown_verdict_is_named(tmp_path):
+    files, params = fake_study(tmp_path)
+    files.claims.write_text(files.claims.read_text().replace("not run: not built yet", "perhaps"))
+    with pytest.raises(InputError, match="C001: unknown verdict 'perhaps'; rebuild it"):
+        report.build(files, params, tmp_path / "report", NOW, ORIGIN)
+
+
+def test_study_without_cohorts_models_or_downloads(tmp_path):
+    files, params = fake_study(tmp_path, cohorts=())
+    files.models, files.benchmarks = [], []
+    report.build(files, params, tmp_path / "report", NOW, ORIGIN | {"commit": "unknown"})
+    text = (tmp_path / "report/index.html").read_text(encoding="utf-8")
+    for sentence in ("No cohort was ingested.", "No model was trained", "Nothing was retrieved",
+                     "No benchmark file", "not a Git checkout"):  # fmt: skip
+        assert sentence in text
+
+
+def test_sparkline_is_inside_its_box():
+    points = [tuple(map(float, p.split(","))) for p in tables.sparkline([3, 2, 1] * 50).split()]
+    assert len(points) == 60
+    assert all(2 <= x <= 118 and 2 <= y <= 26 for x, y in points)
+    assert tables.sparkline([1.0]) == ""
+    falling = [float(p.split(",")[1]) for p in tables.sparkline([3, 2, 1]).split()]
+    assert falling == sorted(falling)  # a falling loss runs down the page
+
+
+@pytest.mark.parametrize(
+    ("value", "like", "text"),
+    [
+        (None, None, "–"),
+        (float("nan"), None, "–"),
+        (3102, "3102", "3,102"),
+        (0.7234, "0.723", "0.723"),
+        (-0.0021, "-0.002", "\u22120.002"),
+        (0.00031, "0.723", "3.1 × 10⁻⁴"),
+        (1.23456, None, "1.23"),
+        (14500000.5, None, "14,500,000"),
+        (94.6, "95", "95"),
+    ],
+)
+def test_written_numbers(value, like, text):
+    assert wording.figure(value, like) == text
+
+
+def test_written_names():
+    names = {"cords2024": "Cords 2024", "sim_damond2019": "Damond 2019 (simulated)", "all": "all cohorts",
+             "rigamonti": "Rigamonti", "virtues_wo_*": "VirTues without the cohort", "my_own-1": "my_own-1"}  # fmt: skip
+    assert {key: wording.name(key) for key in names} == names
+    assert wording.plural(1, "image") == "1 image"
+    assert wording.plural(1200, "body") == "1,200 bodies"
+    assert [wording.duration(s) for s in (2, 600, 7200)] == ["2.0 s", "10 min", "2.0 h"]
+    assert [wording.size(b) for b in (10, 2.5e6, 7e12)] == ["10 B", "2.5 MB", "7000.0 GB"]

@@ -1,0 +1,113 @@
+"""Every key of config.yaml changes some job, and a script or rule mentions it by name."""
+
+import copy
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+from workflow_scripts.common.mock import planned_jobs
+
+ROOT = Path(__file__).resolve().parents[2]
+CONFIG = yaml.safe_load((ROOT / "config.yaml").read_text())
+# Another legal value, where one cannot be made by adding to the number that is there.
+OTHER = {
+    "study": "another",
+    "archives": "elsewhere",
+    "device": "cpu",
+    "cohorts": ["danenberg2022"],
+    "simulation": {"seed": 1},
+    "preprocess.quantile_over": "all",
+    "preprocess.statistics_over": "all",
+    "preprocess.statistics_images": "train",
+    "preprocess.blur_kernel": 5,
+    "markers.source": "table",
+    "markers.table": "table.npz",
+    "markers.sequences": "synthetic",
+    "markers.uniprot_url": "https://example.org",
+    "markers.esm2.weights": "seeded",
+    "model.encoder": "hv",
+    "model.decoder": "f",
+    "model.attention": "reference",
+    "pretrain.max_steps": 5,
+    "pretrain.schedule": "one_cycle",
+    "pretrain.precision": "bf16",
+    "instances": [{"name": "other", "cohorts": "all"}],
+    "models": ["all14"],
+}
+# A key that matters only beside another one.
+BESIDE = {"markers.table": {"markers": {"source": "table"}}, "instances": {"models": ["other"]}}
+
+
+def leaves(section, path=""):
+    for key, value in section.items():
+        name = f"{path}{key}"
+        if isinstance(value, dict):
+            yield from leaves(value, f"{name}.")
+        else:
+            yield name, value
+
+
+def another(name, value):
+    if name in OTHER:
+        return OTHER[name]
+    if isinstance(value, bool):
+        return not value
+    if isinstance(value, int):
+        return value * 2 or 1
+    if isinstance(value, float):
+        return value / 2
+    if isinstance(value, list):
+        return [*value[:-1], 7 if name == "seeds" else value[-1] / 2 if value and isinstance(value[-1], float) else "TP53"]
+    raise AssertionError(f"{name}: give it another legal value in OTHER")
+
+
+def nested(name, value):
+    for part in reversed(name.split(".")):
+        value = {part: value}
+    return value
+
+
+def merged(base, over):
+    result = copy.deepcopy(base)
+    for key, value in over.items():
+        inner = isinstance(value, dict) and isinstance(result.get(key), dict)
+        result[key] = merged(result[key], value) if inner else value
+    return result
+
+
+def footprint(overrides):
+    """What Snakemake would run: the same text means that nothing changed."""
+    jobs = planned_jobs(overrides=overrides)
+    return sorted(
+        repr((job.rule.name, list(job.input), list(job.output), sorted(job.params.items(), key=str), job.threads, sorted((k, v) for k, v in job.resources.items() if k != "tmpdir")))
+        for job in jobs
+        # The report prints all settings, which would make this test pass for any key.
+        if job.rule.name != "report"
+    )
+
+
+@pytest.fixture(scope="module")
+def bases():
+    return {}
+
+
+@pytest.mark.xdist_group("planned")
+@pytest.mark.parametrize(("name", "value"), list(leaves(CONFIG)), ids=lambda x: str(x)[:40])
+def test_flipping_a_key_changes_a_job(name, value, bases):
+    beside = BESIDE.get(name, {})
+    key = repr(beside) if name != "instances" else ""
+    if key not in bases:
+        bases[key] = footprint(beside if key else {})
+    flipped = merged(beside, nested(name, another(name, value)))
+    assert footprint(flipped) != bases[key]
+
+
+@pytest.mark.parametrize("name", [name for name, _ in leaves(CONFIG)])
+def test_a_script_or_rule_reads_the_key(name):
+    last = name.rsplit(".", 1)[-1]
+    sources = [ROOT / "Snakefile", *ROOT.glob("rules/*.smk"), *ROOT.glob("demo/**/*.py")]
+    sources += [*ROOT.glob("workflow_scripts/**/*.py"), *ROOT.glob("virtues_core/**/*.py")]
+    pattern = re.compile(rf"\b{re.escape(last)}\b")
+    assert any(pattern.search(path.read_text()) for path in sources), f"nothing reads {name}"

@@ -1,0 +1,63 @@
+"""The encoder: tokens of all crops, packed, through channel and marker attention blocks.
+
+Legend: B crops, M channels of all crops, S positions, V visible tokens, N = B * S + V packed
+tokens, D model width.
+"""
+
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+
+from virtues_core.attention import attend_packed
+from virtues_core.blocks import Block
+from virtues_core.config import VirTuesConfig
+from virtues_core.packing import Packed
+from virtues_core.patches import patchify
+
+
+class Encoder(nn.Module):
+    """Tokenisation and encoder (Methods, "Tokenization", "Masking", "VirTues Encoder")."""
+
+    def __init__(self, config: VirTuesConfig):
+        super().__init__()
+        self.config = config
+        self.patch_projection = nn.Linear(config.patch**2, config.width)
+        self.marker_projection = nn.Linear(config.marker_width, config.width)
+        self.masked_token = nn.Parameter(torch.randn(config.width) / config.width**0.5)
+        self.summary_token = nn.Parameter(torch.randn(config.width) / config.width**0.5)
+        self.blocks = nn.ModuleList(Block(config) for _ in config.encoder)
+        self.norm = nn.LayerNorm(config.width)
+
+    def forward(
+        self, batch: Packed, marker_embeddings: Tensor, turns: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Encode a batch, given the marker embeddings of its channels [M, marker_width].
+
+        Returns summary tokens [B, S, D] and image tokens [M, S, D], all after the final norm. A
+        hidden token passes no block, so it is the norm of the masked token plus marker vector.
+        """
+        # The residual stream stays float32 under autocast.
+        markers = self.marker_projection(marker_embeddings).float()  # [M, D]
+        x = self._embed(batch, markers)
+        attend = {
+            "h": partial(attend_packed, layout=batch.channel_attention),
+            "v": partial(attend_packed, layout=batch.marker_attention),
+        }
+        # Tokens of a marker attention sequence share their position, which rotates nothing.
+        turns = {"h": turns[batch.position], "v": None}
+        for letter, block in zip(self.config.encoder, self.blocks, strict=True):
+            x = block(x, partial(attend[letter], backend=self.config.attention), turns[letter])
+
+        summary, visible = self.norm(x).split([batch.crops * batch.positions, len(batch.visible)])
+        hidden = self.norm(self.masked_token + markers)
+        tokens = hidden[:, None].expand(-1, batch.positions, -1).flatten(0, 1)  # [M * S, D]
+        tokens = tokens.index_copy(0, batch.visible, visible)
+        return summary.unflatten(0, (batch.crops, -1)), tokens.unflatten(0, (len(markers), -1))
+
+    def _embed(self, batch: Packed, markers: Tensor) -> Tensor:
+        """Return the packed tokens that enter the first block, float32 [N, D]."""
+        patches = patchify(batch.images, self.config.patch).flatten(0, 1)  # [M * S, patch ** 2]
+        visible = patches[batch.visible].to(self.patch_projection.weight.dtype)
+        visible = self.patch_projection(visible) + markers[batch.visible_channel]
+        return torch.cat([self.summary_token.expand(batch.crops * batch.positions, -1), visible])

@@ -1,0 +1,69 @@
+"""The workflow's jobs without running them: for a script by hand, and for tests."""
+
+import argparse
+import contextlib
+import os
+from pathlib import Path
+
+from snakemake.api import SnakemakeApi
+from snakemake.iocontainers import Snakemake
+from snakemake.settings.types import ConfigSettings, OutputSettings, Quietness, ResourceSettings
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def planned_jobs(configfiles=(), overrides=None, target="all"):
+    """Return every job of the graph of `target`, done or not, as Snakemake would run it.
+
+    `configfiles`: overlays of config.yaml; `overrides`: a mapping merged over them.
+    """
+    with contextlib.chdir(ROOT), SnakemakeApi(OutputSettings(quiet={Quietness.ALL})) as api:
+        plan = api.workflow(
+            resource_settings=ResourceSettings(cores=os.cpu_count()),
+            config_settings=ConfigSettings(
+                config=overrides or {}, configfiles=[Path(file).resolve() for file in configfiles]
+            ),
+            snakefile=ROOT / "Snakefile",
+        )
+        workflow = plan._workflow
+        plan.dag()
+        workflow.dag_settings.targets = {target}
+        workflow._prepare_dag(
+            forceall=True, ignore_incomplete=True, lock_warn_only=True, nolock=True
+        )
+        workflow._build_dag()
+        return list(workflow.dag.jobs)
+
+
+def snakemake_from_command_line(rule, arguments):
+    """Return the `snakemake` object of a rule's job, as its script would get it.
+
+    `arguments`: wildcards as `cohort=x`, and `--configfile` with overlays of config.yaml.
+    """
+    parser = argparse.ArgumentParser(description=f"run the script of rule {rule} by hand")
+    parser.add_argument("wildcards", nargs="*", metavar="NAME=VALUE")
+    parser.add_argument("--configfile", nargs="+", default=[])
+    parsed = parser.parse_args(arguments)
+    wanted = dict(item.split("=", 1) for item in parsed.wildcards)
+    for job in planned_jobs(parsed.configfile):
+        if job.rule.name == rule and wanted.items() <= job.wildcards_dict.items():
+            os.chdir(ROOT)
+            return snakemake_object(job)
+    parser.error(f"no job of rule {rule} has {wanted or 'these wildcards'} in this study")
+
+
+def snakemake_object(job):
+    """Return what a script of this job finds as `snakemake`."""
+    return Snakemake(
+        job.input,
+        job.output,
+        job.params,
+        job.wildcards,
+        job.threads,
+        job.resources,
+        job.log,
+        job.rule.workflow.config,
+        job.rule.name,
+        None,
+        str(ROOT / "workflow_scripts"),
+    )

@@ -1,0 +1,143 @@
+"""Build the report: one folder that opens offline, with every panel, statement and cost."""
+
+import shutil
+from collections import Counter
+from datetime import UTC, datetime
+from pathlib import Path
+
+import jinja2
+import yaml
+
+from workflow_scripts.common.job import log, run
+from workflow_scripts.common.numbers import read_numbers
+from workflow_scripts.common.provenance import provenance
+from workflow_scripts.common.targets import load_targets, numbered
+from workflow_scripts.common.validation import read_yaml
+from workflow_scripts.common.verdict import VERDICTS
+from workflow_scripts.report import tables, wording
+from workflow_scripts.report.cards import cards, copy_files, read_statements
+
+ROOT = Path(__file__).resolve().parents[2]
+TEMPLATES = Path(__file__).parent / "templates"
+PALETTE = ROOT / "resources" / "palette.yaml"
+COHORT_FILES = ("cards", "tissues", "cells", "exclusions", "sub_images", "channels", "ingest")
+WORDS = {"reproduced": "are reproduced", "close": "are close", "differs": "differ"}
+LIMIT = 30e6  # bytes of the folder; more is worth a line in the log
+
+
+def sentences(statements, groups, cohorts, simulated):
+    """Return what the first screen says in words: what was found, what not and why."""
+    counts = Counter(row["kind"] for row in statements)
+    total = len(statements)
+    if simulated:
+        first = (
+            f"All cohorts are simulated: {counts['simulated data']} of {total} statements got a "
+            "number, and none of these numbers is a result."
+        )
+    else:
+        got = ", ".join(f"{counts[k]} {w}" for k, w in WORDS.items())
+        first = f"Of the paper's {total} statements, {got}."
+    reasons = tables.reason_counts(row["verdict"] for row in statements)
+    written = ", ".join(f"{reason} ({count})" for reason, count in reasons)
+    second = f"{counts['not run']} were not run: {written}." if reasons else "All were run."
+    everything = [card for _, group in groups for card in group]
+    drawn = sum(card["picture"] for card in everything)
+    schematic = sum(card["state"] == "schematic" for card in everything)
+    third = (
+        f"{drawn} of {len(everything) - schematic} panels and tables have a picture; "
+        f"{schematic} more are drawings in the paper and compute nothing."
+    )
+    images = sum(cohort["kept"] for cohort in cohorts)
+    patients = sum(cohort["patients"] for cohort in cohorts)
+    fourth = (
+        f"Computed from {wording.plural(images, 'image')} of "
+        f"{wording.plural(patients, 'patient')} in {wording.plural(len(cohorts), 'cohort')}."
+    )
+    return [first, second, third, fourth]
+
+
+def build(files, params, folder, now, origin):
+    """Write the report into `folder` (which must not exist) and return its size in bytes.
+
+    `files`: the job's inputs by name, lists in the same order of cohorts; `params`: study,
+    simulated, config; `now`: a datetime; `origin`: the answer of `provenance`.
+    """
+    targets = load_targets(files.figures)
+    statements = read_statements(files.claims, targets, params.simulated)
+    records = {r["target"]: r for r in map(read_numbers, files.numbers)}
+    groups = cards(targets, records, statements)
+    sources = {Path(path).parent.name: Path(path).parent for path in files.numbers}
+    folder.mkdir(parents=True)
+    with_files = set(numbered(targets))
+    for card in (card for _, group in groups for card in group if card["id"] in with_files):
+        copy_files(card, sources[card["id"]], folder)
+    shutil.copyfile(files.claims, folder / "claims.csv")
+    columns = (getattr(files, name) for name in COHORT_FILES)
+    cohorts = [tables.cohort_row(*paths) for paths in zip(*columns, strict=True)]
+    counts = Counter(row["kind"] for row in statements)
+    page = (
+        _environment()
+        .get_template("index.html")
+        .render(
+            study=params.study,
+            simulated=params.simulated,
+            now=now,
+            origin=origin,
+            verdicts=[(name, counts[name]) for name in VERDICTS],
+            palette=read_yaml(PALETTE)["verdicts"],
+            sentences=sentences(statements, groups, cohorts, params.simulated),
+            groups=groups,
+            statements=statements,
+            cohorts=cohorts,
+            models=[tables.model_row(path) for path in files.models],
+            costs=tables.cost_rows(files.benchmarks),
+            inputs=tables.input_rows(files.retrieved),
+            decisions=tables.decision_rows(files.decisions, params.config),
+            config=yaml.safe_dump(params.config, sort_keys=False, allow_unicode=True),
+        )
+    )
+    (folder / "index.html").write_text(page, encoding="utf-8")
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+
+
+def publish(write, folder):
+    """Call `write(temporary sibling)` and put the result in the place of `folder`."""
+    part = folder.with_name(f".{folder.name}.part")
+    shutil.rmtree(part, ignore_errors=True)
+    try:
+        answer = write(part)
+        shutil.rmtree(folder, ignore_errors=True)
+        part.rename(folder)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+    return answer
+
+
+def _environment():
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+    )
+    for function in (wording.duration, wording.figure, wording.plural, wording.size, wording.name):
+        environment.filters[function.__name__] = function
+    environment.filters["short_hash"] = wording.short_hash
+    return environment
+
+
+def main(snakemake):
+    """Unpack the job."""
+    folder = Path(snakemake.output.page).parent
+    now = datetime.now(UTC)
+    weight = publish(
+        lambda part: build(snakemake.input, snakemake.params, part, now, provenance()), folder
+    )
+    log.info("%s: %s", folder, wording.size(weight))
+    if weight > LIMIT:
+        log.warning("the report is larger than %s; are pictures too large?", wording.size(LIMIT))
+
+
+if __name__ == "__main__":
+    run(main, globals())

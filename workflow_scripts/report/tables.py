@@ -1,0 +1,164 @@
+"""The report's tables on cohorts, trained models, costs, inputs and decisions."""
+
+import csv
+import json
+import math
+import re
+from collections import Counter
+from pathlib import Path
+
+import pandas as pd
+import pyarrow.parquet as pq
+
+from workflow_scripts.common.errors import InputError
+from workflow_scripts.common.validation import read_yaml
+
+
+def cohort_row(card, tissues, cells, exclusions, sub_images, channels, ingest):
+    """Return what the report says of one cohort, a dict; every argument is a path.
+
+    `card`: the cohort's YAML; the others are its published tables and ingest.json.
+    """
+    card = read_yaml(card)
+    tissues, channels = pd.read_parquet(tissues), pd.read_parquet(channels)
+    excluded = pd.read_csv(exclusions, dtype=str)
+    protein = channels["uniprot_id"].notna()
+    return {
+        **{key: card.get(key, "") for key in ("id", "title", "citation", "licence", "access")},
+        "simulated": bool(card.get("simulated")),
+        "found": len(tissues) + len(excluded),
+        "kept": len(tissues),
+        "train": int((tissues["split"] == "train").sum()),
+        "test": int((tissues["split"] == "test").sum()),
+        "patients": int(tissues["patient_id"].nunique()),
+        "cells": _rows(cells),
+        "sub_images": _rows(sub_images),
+        "channels": len(channels),
+        "protein": int(protein.sum()),
+        "no_protein": sorted(channels.loc[~protein, "channel_name"]),
+        "unusable": sorted(channels.loc[protein & ~channels["qc_pass"], "channel_name"]),
+        "excluded": grouped_reasons(excluded["reason"]),
+        "warnings": _read_json(ingest).get("warnings", []),
+    }
+
+
+def grouped_reasons(reasons):
+    """Return [(count, first reason, all alike)]; reasons that differ in numbers alone are one."""
+    groups = {}
+    for reason in reasons:
+        groups.setdefault(re.sub(r"\d+(\.\d+)?", "#", reason), []).append(reason)
+    rows = [(len(group), group[0], len(set(group)) == 1) for group in groups.values()]
+    return sorted(rows, key=lambda row: -row[0])
+
+
+def model_row(path):
+    """Return what the report says of one training, from its metrics.json."""
+    metrics = _read_json(path)
+    keys = ("instance", "cohorts", "steps", "parameters", "seconds", "device", "seed")
+    row = {key: metrics.get(key) for key in keys}
+    row["weights"] = metrics.get("weights_sha256") or ""
+    losses = [loss for loss in metrics.get("losses", []) if math.isfinite(loss)]
+    row["first"], row["last"] = metrics.get("first_loss"), metrics.get("last_loss")
+    row["curve"] = sparkline(losses)
+    return row
+
+
+def sparkline(values, width=120, height=28, points=60):
+    """Return the `points` attribute of an SVG polyline through the means of up to 60 bins."""
+    if len(values) < 2:
+        return ""
+    bins = min(points, len(values))
+    edges = [len(values) * i // bins for i in range(bins + 1)]
+    means = [sum(values[a:b]) / (b - a) for a, b in zip(edges[:-1], edges[1:], strict=True)]
+    low, span = min(means), (max(means) - min(means)) or 1.0
+    step = (width - 4) / (bins - 1)
+    return " ".join(
+        f"{2 + i * step:.1f},{height - 2 - (mean - low) / span * (height - 4):.1f}"
+        for i, mean in enumerate(means)
+    )
+
+
+def cost_rows(paths):
+    """Return one dict per rule from Snakemake's benchmark files `.../benchmarks/<rule>/....tsv`.
+
+    Seconds are summed over jobs; memory is the largest resident set of one job, in MB, and None
+    where every job ended before it was sampled.
+    """
+    rules = {}
+    for path in map(Path, paths):
+        parts = path.with_suffix("").parts
+        below = parts[len(parts) - parts[::-1].index("benchmarks") :]
+        table = pd.read_csv(path, sep="\t", na_values=["-", "NA"])
+        rules.setdefault(below[0], []).append(("/".join(below[1:]) or below[0], table))
+    rows = []
+    for rule, jobs in rules.items():
+        seconds = {job: float(table["s"].sum()) for job, table in jobs}
+        memory = pd.concat([table["max_rss"] for _, table in jobs]).dropna()
+        longest = max(seconds, key=seconds.get)
+        rows.append(
+            {
+                "rule": rule,
+                "jobs": len(jobs),
+                "seconds": sum(seconds.values()),
+                "longest": longest,
+                "longest_seconds": seconds[longest],
+                "max_rss": float(memory.max()) if len(memory) else None,
+            }
+        )
+    return sorted(rows, key=lambda row: -row["seconds"])
+
+
+def input_rows(paths):
+    """Return one dict per retrieved file from `<cohort>/retrieved.json` files."""
+    rows = []
+    for path in map(Path, paths):
+        for file in _read_json(path)["files"]:
+            url = file.get("url") or ""
+            rows.append(
+                {
+                    "cohort": path.parent.name,
+                    "name": file["name"],
+                    "size": file["size"],
+                    "sha256": file["sha256"],
+                    "checked": file.get("checked_against") or "nothing to check against",
+                    "source": url if url.startswith("http") else "a file on this machine",
+                }
+            )
+    return rows
+
+
+def decision_rows(path, config):
+    """Return the decisions with the values of their settings in `config`."""
+    with open(path, newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    for row in rows:
+        row["built"] = row["setting"] != "not built yet"
+        row["values"] = []
+        if row["setting"] not in ("fixed", "not built yet"):
+            keys = row["setting"].split("; ")
+            row["values"] = [(key, lookup(config, key, path)) for key in keys]
+    return rows
+
+
+def lookup(config, key, path):
+    """Return the value of a dotted key; an InputError names the decision table if it is absent."""
+    value = config
+    for part in key.split("."):
+        if not isinstance(value, dict) or part not in value:
+            raise InputError(f"{path}: setting {key!r} is no key of the settings; correct it")
+        value = value[part]
+    return value
+
+
+def reason_counts(verdicts):
+    """Return [(reason, count)] of the statements that were not run, most frequent first."""
+    reasons = [v.partition(":")[2].strip() for v in verdicts if v.startswith("not run")]
+    return Counter(reasons).most_common()
+
+
+def _rows(path):
+    return pq.ParquetFile(path).metadata.num_rows
+
+
+def _read_json(path):
+    return json.loads(Path(path).read_text(encoding="utf-8"))
