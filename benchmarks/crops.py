@@ -57,7 +57,12 @@ def measure(folder, chunk):
     aligned = rng.integers(SIDE // CROP, size=(READS, 2)) * CROP
     times = best_of([augmented, lambda: bare(anywhere), lambda: bare(aligned)], repeats=5)
     ours, windows, whole = (READS / seconds for seconds in times)
-    row = {"metric": "crops, turned, flipped, 0-25 % of channels dropped", "unit": "1/s", "value": ours, "target": ">= 0.8"}
+    row = {
+        "metric": "crops, turned, flipped, 0-25 % of channels dropped",
+        "unit": "1/s",
+        "value": ours,
+        "target": ">= 0.8",
+    }
     case = f"{CHANNELS} x {CROP} x {CROP}, chunks of {chunk}, warm, one core; baseline zarr"
     return [
         row | {"case": f"{case}, same windows unaugmented", "baseline": windows},

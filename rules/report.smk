@@ -85,7 +85,7 @@ rule report:
                     rule=["ingest", "split", "preprocess"],
                     cohort=COHORTS,
                 ),
-                "retrieve_sequences",
+                *(["retrieve_sequences"] if config["markers"]["source"] == "esm2" else []),
                 "embed_markers",
                 *expand("pretrain/{instance}", instance=INSTANCES),
                 *expand("embed/{model}_{cohort}", model=MODELS, cohort=COHORTS),

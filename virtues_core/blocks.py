@@ -39,8 +39,8 @@ class Attention(nn.Module):
             kv = linear(x, weight[self.width :], bias[self.width :])
             k, v = kv.unflatten(-1, (2, self.heads, -1)).unbind(-3)
         if turns is not None:
-            # The rotation is computed in float32 and may not promote what the kernels get.
-            q = rotate(q, turns if queries is None else turns[-queries:]).to(v.dtype)
+            # The rotation is in float32, also under autocast, but a kernel wants one type.
+            q = rotate(q, turns[-q.shape[-3] :]).to(v.dtype)
             k = rotate(k, turns).to(v.dtype)
         return self.out(attend(q, k, v).flatten(-2))
 

@@ -46,9 +46,7 @@ def tile_origins(height: int, width: int, tile: int, stride: int) -> Tensor:
         )
     if not 1 <= stride <= tile:
         raise ValueError(f"the stride must be 1 to {tile}, the side of a crop, not {stride}.")
-    rows, cols = (
-        sorted({*range(0, side - tile + 1, stride), side - tile}) for side in (height, width)
-    )
+    rows, cols = ([*range(0, side - tile, stride), side - tile] for side in (height, width))
     return torch.cartesian_prod(torch.tensor(rows), torch.tensor(cols))
 
 

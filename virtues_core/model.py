@@ -99,7 +99,9 @@ class VirTues(nn.Module):
                 f"channel id {images.largest_channel} has no row among the "
                 f"{len(self.marker_embeddings)} marker embeddings."
             )
-        return images.to(self.marker_embeddings.device, non_blocking=True)
+        device = self.marker_embeddings.device
+        # Only towards an accelerator: a copy to the CPU that nobody waits for may be read too soon.
+        return images.to(device, non_blocking=device.type != "cpu")
 
     def _run(self, batch: Packed, decode: bool) -> Output:
         grid = (batch.rows, batch.cols)

@@ -20,7 +20,8 @@ def block_size(pixel_size, where):
 def clean(image):
     """Return `image` with pixels that are no counts (negative, not finite) as 0, and how many."""
     bad = ~(image >= 0) | np.isinf(image)
-    return np.where(bad, np.float32(0), image), int(bad.sum())
+    count = int(bad.sum())
+    return (np.where(bad, np.float32(0), image) if count else image), count
 
 
 def sum_blocks(image, block):

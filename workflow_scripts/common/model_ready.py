@@ -114,7 +114,8 @@ def _chunk_table(shard, shape):
     with open(shard, "rb") as file:
         file.seek(max(0, os.fstat(file.fileno()).st_size - size - checksum))
         table, stored = file.read(size), file.read(checksum)
-    if google_crc32c.value(table) != int.from_bytes(stored, "little"):
+    whole = len(table) == size and len(stored) == checksum
+    if not whole or google_crc32c.value(table) != int.from_bytes(stored, "little"):
         raise InputError(
             f"{shard}: expected a table of {shape[0]} x {shape[1]} chunks at its end, found "
             "something else, so it was cut short; delete it and run preprocess again"

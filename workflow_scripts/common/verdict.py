@@ -5,7 +5,6 @@ from workflow_scripts.common.errors import InputError
 VERDICTS = ("reproduced", "close", "differs", "not run", "simulated data")
 EXACT = ("count", "rank")  # a count is right or wrong; an interval does not excuse it
 CLOSE = 0.10  # relative
-SIGNS = {"eq": "", "gt": "> ", "lt": "< ", "le": "≤ "}
 
 
 def verdict(claim, number, simulated):
@@ -33,13 +32,6 @@ def verdict(claim, number, simulated):
 def kind(text):
     """Return the verdict without the reason that follows "not run"."""
     return "not run" if text.startswith("not run") else text
-
-
-def printed(claim):
-    """Return the paper's figure as a reader would write it, "< 0.001" or "holds"."""
-    if claim["relation"] == "holds":
-        return "holds"
-    return SIGNS[claim["relation"]] + claim["value"]
 
 
 def _compare(claim, number):
@@ -89,4 +81,8 @@ def _straddles(relation, number, paper, claim):
 
 
 def _also(number, sentence):
-    return " ".join(part for part in (sentence, number["reason"]) if part)
+    reason = number["reason"]
+    if not reason:
+        return sentence
+    reason = reason[0].upper() + reason[1:] + ("" if reason.endswith(".") else ".")
+    return f"{sentence} {reason}".strip()

@@ -120,11 +120,20 @@ def input_rows(paths):
                     "name": file["name"],
                     "size": file["size"],
                     "sha256": file["sha256"],
-                    "checked": file.get("checked_against") or "nothing to check against",
+                    "checked": checked_against(file["checked_against"]),
                     "source": url if url.startswith("http") else "a file on this machine",
                 }
             )
     return rows
+
+
+def checked_against(origins):
+    """Return {"size": "record", "md5": "cohort file"} in words."""
+    groups = {}
+    for key, origin in origins.items():
+        groups.setdefault(origin, []).append(key)
+    written = [f"{' and '.join(keys)} of the {origin}" for origin, keys in groups.items()]
+    return "; ".join(written) or "nothing known beforehand"
 
 
 def decision_rows(path, config):

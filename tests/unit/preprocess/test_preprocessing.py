@@ -110,7 +110,7 @@ def test_the_image_s_own_memory_is_used():
     allocated = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert np.shares_memory(result, image)
-    assert allocated < 0.1 * image.nbytes
+    assert allocated < 0.12 * image.nbytes
 
 
 def test_counts_below_zero_are_zero():
@@ -155,17 +155,18 @@ def test_an_image_without_tissue_is_clipped_by_itself_and_adds_nothing():
     np.testing.assert_allclose(result.quantiles, np.quantile(image, 0.99, axis=(1, 2)), rtol=1e-6)
     assert result.count == 0
     other = image_statistics(image, np.ones((30, 30), bool), 0.99, "tissue", "tissue")
-    for alone, pooled in zip(cohort_moments([other], 2), cohort_moments([result, other], 2)):
-        np.testing.assert_array_equal(alone, pooled)
+    alone, pooled = cohort_moments([other], 2), cohort_moments([result, other], 2)
+    np.testing.assert_array_equal(alone, pooled)
 
 
 def test_a_cohort_is_its_pixels_pooled_whatever_the_order():
     images = [counts((3, 20 + 7 * i, 40), seed=i) * (i + 1) for i in range(6)]
     tissues = [some_tissue(image.shape[1:], seed=i) for i, image in enumerate(images)]
-    parts = [image_statistics(*pair, 0.99, "tissue", "tissue") for pair in zip(images, tissues)]
+    pairs = zip(images, tissues, strict=True)
+    parts = [image_statistics(*pair, 0.99, "tissue", "tissue") for pair in pairs]
     logs = [
         np.log1p(np.minimum(image.astype("float64"), part.quantiles[:, None, None]))[:, tissue]
-        for image, tissue, part in zip(images, tissues, parts)
+        for image, tissue, part in zip(images, tissues, parts, strict=True)
     ]
     pooled = np.concatenate(logs, axis=1)
     means, stds = cohort_moments(parts, 3)

@@ -44,14 +44,24 @@ def records():
 def test_table(records):
     table = claims_table.claims_table(load_claims(), OWNER, records).set_index("id")
     assert len(table) == 154
-    verdicts = {"C020": "reproduced", "C021": "differs", "C027": "not run: no number",
-                "C022": "simulated data", "C030": "not run: data not supplied",
-                "C032": "not run: too few B cells"}  # fmt: skip
+    verdicts = {
+        "C020": "reproduced",
+        "C021": "differs",
+        "C027": "not run: no number",
+        "C022": "simulated data",
+        "C030": "not run: data not supplied",
+        "C032": "not run: too few B cells",
+    }
     assert table.loc[list(verdicts), "verdict"].to_dict() == verdicts
     row = table.loc["C020"]
     assert list(row[["ours", "low", "high", "n", "seeds", "weights"]]) == [
-        0.71, 0.70, 0.73, 9, "0 1", "all14"
-    ]  # fmt: skip
+        0.71,
+        0.70,
+        0.73,
+        9,
+        "0 1",
+        "all14",
+    ]
     assert list(row[["careful", "careful_label", "target"]]) == [0.65, "patients", "fig2d"]
 
 

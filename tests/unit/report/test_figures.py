@@ -59,9 +59,16 @@ def test_numbers_and_source_data_come_back(tmp_path):
     record = read_numbers(folder / "numbers.json")
     assert record["picture"] is True
     assert record["numbers"]["C020"] == {
-        "value": 0.5, "low": 0.4, "high": 0.6, "n": 7, "seeds": [0], "weights": "w",
-        "careful": {"value": 0.3, "label": "x"}, "status": "done", "reason": None,
-    }  # fmt: skip
+        "value": 0.5,
+        "low": 0.4,
+        "high": 0.6,
+        "n": 7,
+        "seeds": [0],
+        "weights": "w",
+        "careful": {"value": 0.3, "label": "x"},
+        "status": "done",
+        "reason": None,
+    }
     back = pd.read_csv(folder / "source_data.csv")
     pd.testing.assert_frame_equal(back, SOURCE, rtol=1e-7)
 

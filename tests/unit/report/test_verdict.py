@@ -98,7 +98,7 @@ def test_bound_within_the_interval_is_told():
 def test_reason_of_the_number_is_kept():
     ours = number(0.5, reason="over 2 cohorts")
     assert verdict(claim("eq", "0.723"), ours, False)[1] == (
-        "Off by 31 % of the printed value. over 2 cohorts"
+        "Off by 31 % of the printed value. Over 2 cohorts."
     )
 
 

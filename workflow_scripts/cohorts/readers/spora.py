@@ -30,8 +30,7 @@ def read(folder, cohort):
     modality, resolution = layout.get("modality", "imc"), layout.get("resolution", "1_0mpp")
     panel = _with_facts(read_panel(files, cohort), files, f"{modality}/channels.parquet")
     table = read_table(files, {"file": TISSUES}).set_index("tissue_id")
-    if "modality" in table:
-        table = table[table["modality"].isna() | (table["modality"] == modality)]
+    table = _of_modality(table, modality)
     found, warnings = leave_out({tissue: None for tissue in table.index}, layout.get("exclude", []))
     table = table.loc[list(found)]
     described, notes = describe(_groups(table), files, _settings(cohort, table))
@@ -56,6 +55,19 @@ def read(folder, cohort):
             )
         )
     return Source(panel, tissues, cells, warnings + notes + cell_notes)
+
+
+def _of_modality(table, modality):
+    """Return the tissues of one modality: a cohort in this layout may hold several."""
+    if "modality" not in table:
+        return table
+    chosen = table[table["modality"].isna() | (table["modality"] == modality)]
+    if chosen.empty:
+        raise InputError(
+            f"{TISSUES}: none of its {len(table)} tissues has the modality '{modality}', they have "
+            f"{', '.join(sorted(set(table['modality'])))}; correct layout.modality."
+        )
+    return chosen
 
 
 def _with_facts(panel, files, name):
