@@ -1,6 +1,6 @@
 """Time one training step of a small model on the CPU: forward, loss, backward and AdamW.
 
-    python benchmarks/core_step.py [--threads 2] [--channels 19] [--side 64] [--profile]
+    python -m benchmarks.core_step [--threads 2] [--channels 19] [--side 64] [--profile]
 
 Prints the median and the quickest step in seconds and the time to pack a batch. The batch is
 8 crops; masks hide 60 to 100 % of the patches of a channel.

@@ -135,7 +135,10 @@ rule preprocess:
         runtime=12 * 60,
     params:
         preprocess=config["preprocess"],
-        code=code_hash("workflow_scripts/common/preprocessing.py"),
+        code=code_hash(
+            "workflow_scripts/common/preprocessing.py",
+            "workflow_scripts/common/model_ready.py",
+        ),
     message:
         "Preprocessing {wildcards.cohort}"
     script:

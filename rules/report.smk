@@ -1,6 +1,8 @@
 # Every target's numbers beside the paper's: the claims table and the report.
-NUMBERED = [name for name, target in TARGETS.items() if target["kind"] != "schematic"]
-UNBUILT = [name for name in NUMBERED if not TARGETS[name]["built"]]
+from workflow_scripts.common.targets import numbered, unbuilt
+
+NUMBERED = numbered(TARGETS.values())
+UNBUILT = unbuilt(TARGETS.values())
 
 
 rule not_built:
@@ -48,6 +50,8 @@ rule claims_table:
     resources:
         mem_mb=megabytes(500),
         runtime=10,
+    params:
+        code=code_hash("workflow_scripts/common/verdict.py"),
     message:
         "Setting the paper's numbers beside ours"
     script:
@@ -90,6 +94,10 @@ rule report:
                 *expand("pretrain/{instance}", instance=INSTANCES),
                 *expand("embed/{model}_{cohort}", model=MODELS, cohort=COHORTS),
                 *expand("reconstruct/{model}_{cohort}", model=VIRTUES, cohort=COHORTS),
+                f"reconstruct_examples/{VIRTUES}",
+                *[f"figures/{name}" for name in NUMBERED if name not in UNBUILT],
+                "not_built",
+                "claims_table",
             ]
         ],
     output:
@@ -105,6 +113,7 @@ rule report:
         study=config["study"],
         simulated=config["simulated"],
         config=config,
+        code=code_hash("workflow_scripts/report", "workflow_scripts/common/verdict.py"),
     message:
         "Writing the report"
     script:

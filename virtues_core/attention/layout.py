@@ -59,8 +59,8 @@ def plan_layout(lengths: Tensor, order: Tensor | None = None) -> Layout:
 def _plan_buckets(lengths: Tensor, starts: Tensor) -> tuple[Tensor, tuple[Bucket, ...]]:
     """Return the slot of each token in sequence order, int64 [N], and the buckets."""
     sizes = _bucket_size(lengths)
-    slots, buckets, used = [], [], 0
-    base = torch.empty_like(lengths)
+    base = torch.empty_like(lengths)  # the first slot of each sequence
+    buckets, used = [], 0
     for size in sizes.unique().tolist():
         members = (sizes == size).nonzero().squeeze(1)
         length = int(lengths[members].max())
@@ -73,6 +73,6 @@ def _plan_buckets(lengths: Tensor, starts: Tensor) -> tuple[Tensor, tuple[Bucket
 
 
 def _bucket_size(lengths: Tensor) -> Tensor:
-    """Round lengths up, in steps of about a quarter: sequences of equal size share a bucket."""
+    """Round lengths up by at most a quarter, or to a multiple of 4; equal sizes share a bucket."""
     step = 2 ** (lengths.double().log2().floor() - 2).clamp(min=2).long()
     return (lengths + step - 1) // step * step

@@ -2,7 +2,6 @@
 
 import hashlib
 import importlib.metadata
-import json
 import os
 import platform
 import subprocess
@@ -29,12 +28,6 @@ def sha256(path):
     """Return the SHA-256 of a file as hex digits."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def weights_of(metrics):
-    """Return "<instance> <checksum>" of the weights that a metrics.json belongs to."""
-    record = json.loads(Path(metrics).read_text())
-    return f"{record['instance']} {record['weights_sha256'][:12]}"
 
 
 def _git(*arguments):

@@ -24,6 +24,7 @@ class Study:
         self.cohorts = {cohort.id: cohort for cohort in cohorts}
         self.instances = {i["name"]: self._instance_cohorts(i) for i in config["instances"]}
         self._check_models()
+        self._check_markers()
         self._check_simulated()
 
     def _instance_cohorts(self, instance):
@@ -53,6 +54,14 @@ class Study:
                     f"config.yaml: {section}.crop: {crop} px is not a multiple of model.patch "
                     f"({patch} px); choose a multiple"
                 )
+
+    def _check_markers(self):
+        markers = self.config["markers"]
+        if markers["source"] == "table" and not markers["table"]:
+            raise InputError(
+                "config.yaml: markers.table: `source: table` needs the path of a table of ready "
+                "embeddings; name one, or set `source: esm2`"
+            )
 
     def _check_simulated(self):
         for cohort in self.cohorts.values():

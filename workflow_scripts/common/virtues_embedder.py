@@ -5,8 +5,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from virtues_core import VirTues, VirTuesConfig, cell_tokens, load_weights
 
+from virtues_core import VirTues, VirTuesConfig, cell_tokens, load_weights
 from workflow_scripts.common.embedders import Tokens
 from workflow_scripts.common.errors import InputError
 from workflow_scripts.common.markers import read_embeddings

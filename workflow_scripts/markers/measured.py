@@ -1,16 +1,10 @@
 """Which proteins the cohorts of a study measure."""
 
-import re
 from pathlib import Path
 
 import pandas as pd
 
 from workflow_scripts.common.errors import InputError
-
-# The form that UniProt documents, with the suffix of an isoform.
-ACCESSION = re.compile(
-    r"(?:[OPQ][0-9][A-Z0-9]{3}[0-9]|[A-NR-Z][0-9](?:[A-Z][A-Z0-9]{2}[0-9]){1,2})(?:-[0-9]+)?"
-)
 
 
 def measured_accessions(paths):

@@ -7,11 +7,12 @@ import numpy as np
 import requests
 from urllib3.util.retry import Retry
 
+from workflow_scripts.common.accession import ACCESSION
 from workflow_scripts.common.errors import InputError
 from workflow_scripts.common.job import log, run
 from workflow_scripts.common.staging import staged
 from workflow_scripts.markers.fasta import format_record, parse_fasta
-from workflow_scripts.markers.measured import ACCESSION, measured_accessions
+from workflow_scripts.markers.measured import measured_accessions
 
 USER_AGENT = "virtues-study/0.1 (python-requests)"
 TRIES = 5

@@ -97,7 +97,8 @@ def main(snakemake):
     steps = total_steps(settings, len(crops)) if len(crops) else 0
     if not steps:
         log.warning("no sub-image passed the filters: the weights stay as they were drawn")
-    model = VirTues(VirTuesConfig(**snakemake.params.model), embeddings).to(device)
+    config = VirTuesConfig(**snakemake.params.model, marker_width=embeddings.shape[1])
+    model = VirTues(config, embeddings).to(device)
     dataset = MaskedCrops(crops, snakemake.params.model["patch"], settings["mask_ratio"])
     fingerprint = {
         "settings": settings | {"model": snakemake.params.model},
@@ -122,8 +123,8 @@ def main(snakemake):
         checkpoint,
     )
     save_weights(model, snakemake.output.weights)
-    config = {"model": model.config.to_dict(), "accessions": accessions}
-    Path(snakemake.output.config).write_text(json.dumps(config, indent=1))
+    card = {"model": config.to_dict(), "accessions": accessions}
+    Path(snakemake.output.config).write_text(json.dumps(card, indent=1))
     metrics = {
         "instance": snakemake.wildcards.instance,
         "cohorts": [Path(folder).name for folder in snakemake.params.cohort_folders],

@@ -8,10 +8,9 @@ import pandas as pd
 from matplotlib.colors import to_rgb
 
 from workflow_scripts.common.correlation import moments, pearson
-from workflow_scripts.common.figures import PALETTE, inches, save_target, scale_bar, style
+from workflow_scripts.common.figures import PALETTE, figsize, save_target, scale_bar, style
 from workflow_scripts.common.job import run
-from workflow_scripts.common.numbers import not_run, number
-from workflow_scripts.common.provenance import weights_of
+from workflow_scripts.common.numbers import not_run, number, weights_of
 from workflow_scripts.reconstruction.evaluation import pixel_mask
 
 HIDDEN = to_rgb(PALETTE["hidden"])
@@ -29,10 +28,7 @@ def draw(example):
     truth, guess = to_intensity(example["truth"], *units), to_intensity(example["guess"], *units)
     hidden = pixel_mask(example["mask"], truth.shape[-1] // example["mask"].shape[-1])
     columns = len(truth)
-    side = 180 / 2 / 4
-    figure, axes = plt.subplots(
-        3, columns, figsize=(inches(side * columns + 8), inches(side * 3 + 6)), squeeze=False
-    )
+    figure, axes = plt.subplots(3, columns, figsize=figsize(89, 72), squeeze=False)
     for column, marker in enumerate(example["markers"]):
         shown = plt.get_cmap("magma")(truth[column].clip(0, 1))[..., :3]
         masked = np.where(hidden[column][..., None], HIDDEN, shown)
@@ -42,6 +38,7 @@ def draw(example):
             axis.imshow(view, interpolation="nearest")
             axis.set_xticks([])
             axis.set_yticks([])
+            axis.spines[:].set_visible(False)
             axis.set_ylabel(label if column == 0 else "")
         axes[0, column].set_title(marker, fontsize=6)
     scale_bar(axes[0, -1])

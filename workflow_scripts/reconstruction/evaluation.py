@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from virtues_core import independent_mask, niche_mask
 
+from virtues_core import independent_mask, niche_mask
 from workflow_scripts.common.correlation import channel_correlation, most_correlated_channel
 from workflow_scripts.common.crops import tissue_grid
 

@@ -6,10 +6,10 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 
-from workflow_scripts.common.figures import PALETTE, colour, inches, save_target, style
+from workflow_scripts.common.figures import PALETTE, colour, figsize, save_target, style
 from workflow_scripts.common.job import log, run
-from workflow_scripts.common.numbers import not_run, number
-from workflow_scripts.common.provenance import weights_of
+from workflow_scripts.common.names import name
+from workflow_scripts.common.numbers import not_run, number, weights_of
 from workflow_scripts.reconstruction.scores import (
     PRINTED,
     Scores,
@@ -80,14 +80,14 @@ def draw(table):
     figure, axes = plt.subplots(
         len(cohorts),
         1,
-        figsize=(inches(183), inches(20 + 34 * len(cohorts))),
+        figsize=figsize(183, 20 + 34 * len(cohorts)),
         squeeze=False,
         layout="constrained",
         sharey=True,
     )
     for axis, cohort in zip(axes[:, 0], cohorts, strict=True):
         draw_cohort(axis, table[table["cohort"] == cohort])
-        axis.set_ylabel(f"{cohort}\nPearson r")
+        axis.set_ylabel(f"{name(cohort)}\nPearson r")
     handles, labels = axes[0, 0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside upper center", ncols=3, frameon=False)
     return figure

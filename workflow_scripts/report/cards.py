@@ -7,6 +7,7 @@ import pandas as pd
 from PIL import Image
 
 from workflow_scripts.common.errors import InputError
+from workflow_scripts.common.names import name
 from workflow_scripts.common.verdict import VERDICTS, kind
 from workflow_scripts.report import wording
 
@@ -43,8 +44,8 @@ def _statement(row, verdict, target):
         "because": row["verdict"].partition(":")[2].strip(),
         "panel": target["panel"],
         "group": target["figure"],
-        "cohort": wording.name(row["dataset"]),
-        "model_name": wording.name(row["model"]),
+        "cohort": name(row["dataset"]),
+        "model_name": name(row["model"]),
         "metric_name": wording.METRICS.get(row["metric"], row["metric"]),
         "paper": wording.paper(row),
         "ours_text": wording.ours(row, value),

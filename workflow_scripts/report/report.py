@@ -9,6 +9,7 @@ import jinja2
 import yaml
 
 from workflow_scripts.common.job import log, run
+from workflow_scripts.common.names import name
 from workflow_scripts.common.numbers import read_numbers
 from workflow_scripts.common.provenance import provenance
 from workflow_scripts.common.targets import load_targets, numbered
@@ -121,7 +122,7 @@ def _environment():
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
     )
-    for function in (wording.duration, wording.figure, wording.plural, wording.size, wording.name):
+    for function in (wording.duration, wording.figure, wording.plural, wording.size, name):
         environment.filters[function.__name__] = function
     environment.filters["short_hash"] = wording.short_hash
     return environment

@@ -23,37 +23,8 @@ METRICS = {
     "sd": "standard deviation",
     "years": "years",
 }
-NAMES = {
-    "": "–",
-    "4 datasets": "four benchmarks",
-    "all": "all cohorts",
-    "camae": "CA-MAE",
-    "immucan2024": "IMMUcan 2024",
-    "kronos": "KRONOS",
-    "mean_intensity": "mean intensity",
-    "meyer": "published groups",
-    "ratio_b": "tumour : B ratio",
-    "ratio_cd4": "tumour : CD4 ratio",
-    "ratio_cd8": "tumour : CD8 ratio",
-    "survival_only": "survival only",
-    "virtues": "VirTues",
-    "virtues_wo_*": "VirTues without the cohort",
-    "virtues_wo_rigamonti": "VirTues without Rigamonti",
-}
 SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 NOTHING = "–"
-
-
-def name(text):
-    """Return a cohort or model as a reader writes it: `cords2024` is Cords 2024."""
-    if text in NAMES:
-        return NAMES[text]
-    match = re.fullmatch(r"(sim_)?([a-z]+?)(\d{4})?", text)
-    if match is None:
-        return text
-    simulated, author, year = match.groups()
-    written = " ".join(filter(None, [author.capitalize(), year]))
-    return f"{written} (simulated)" if simulated else written
 
 
 def figure(value, like=None):

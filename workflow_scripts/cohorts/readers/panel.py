@@ -6,6 +6,7 @@ from functools import partial
 import pandas as pd
 
 from workflow_scripts.cohorts.readers.tables import keys, read_table, require
+from workflow_scripts.common.accession import ACCESSION
 from workflow_scripts.common.errors import InputError
 
 COLUMNS = [
@@ -17,10 +18,6 @@ COLUMNS = [
     "original_channel_name",
     "index",
 ]
-# https://www.uniprot.org/help/accession_numbers, with an isoform
-_ACCESSION = re.compile(
-    r"(?:[OPQ][0-9][A-Z0-9]{3}[0-9]|[A-NR-Z][0-9](?:[A-Z][A-Z0-9]{2}[0-9]){1,2})(?:-[0-9]+)?"
-)
 
 
 def read_panel(files, cohort):
@@ -56,7 +53,7 @@ def read_panel(files, cohort):
                 "its own name (two antibodies against one protein may share the accession)."
             )
     for row in panel.itertuples():
-        if row.uniprot_id is not None and not _ACCESSION.fullmatch(row.uniprot_id):
+        if row.uniprot_id is not None and not ACCESSION.fullmatch(row.uniprot_id):
             raise InputError(
                 f"{where}: channel '{row.channel_name}': '{row.uniprot_id}' is not a UniProt "
                 "accession such as P10147 or P10147-2; correct it, or leave it empty."
