@@ -8,9 +8,7 @@ min_version("9.0")
 
 # Scripts import `workflow_scripts` and `virtues_core`, also inside cluster jobs.
 sys.path.insert(0, workflow.basedir)
-os.environ["PYTHONPATH"] = os.pathsep.join(
-    [workflow.basedir, *filter(None, [os.environ.get("PYTHONPATH")])]
-)
+os.environ.update(PYTHONPATH=os.pathsep.join([workflow.basedir, os.getenv("PYTHONPATH", "")]))
 
 
 configfile: "config.yaml"
@@ -32,9 +30,7 @@ rule all:
     default_target: True
     input:
         f"{R}/report/index.html",
-        embeddings=expand(
-            f"{R}/embeddings/{{model}}/{{cohort}}", model=MODELS, cohort=COHORTS
-        ),
+        embeddings=expand(f"{R}/embeddings/{{model}}/{{cohort}}", model=MODELS, cohort=COHORTS),
     localrule: True
 
 

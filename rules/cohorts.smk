@@ -71,9 +71,7 @@ rule ingest:
         runtime=12 * 60,
     params:
         tissue=config["tissue"],
-        code=code_hash(
-            "workflow_scripts/cohorts/readers", "workflow_scripts/common/tissue.py"
-        ),
+        code=code_hash("workflow_scripts/cohorts/readers", "workflow_scripts/common/tissue.py"),
     message:
         "Ingesting {wildcards.cohort}"
     script:
@@ -110,7 +108,9 @@ rule split:
         "../workflow_scripts/cohorts/split.py"
 
 
-STANDARDIZATION = f"{R}/cohorts/{{cohort}}/imc/1_0mpp/standardization/quantile_clipping_log1p/uq_0.99_image"
+STANDARDIZATION = (
+    f"{R}/cohorts/{{cohort}}/imc/1_0mpp/standardization/quantile_clipping_log1p/uq_0.99_image"
+)
 
 
 rule preprocess:

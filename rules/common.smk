@@ -68,3 +68,14 @@ def cohort_sources(cohort):
     if cohort.folder is None:
         sources["retrieved"] = f"{config['archives']}/{cohort.id}/retrieved.json"
     return sources
+
+
+def marker_sources(wildcards):
+    """What marker embeddings are made of: a ready table, or sequences and ESM-2's weights."""
+    markers = config["markers"]
+    if markers["source"] == "table":
+        return {"table": markers["table"]}
+    sources = {"sequences": f"{R}/markers/sequences.fasta"}
+    if markers["esm2"]["weights"] != "seeded":
+        sources["weights"] = ESM2_FILE if ESM2_URL else markers["esm2"]["weights"]
+    return sources

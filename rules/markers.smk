@@ -2,25 +2,12 @@
 PANELS = expand(f"{R}/ingest/{{cohort}}/channels.parquet", cohort=COHORTS)
 SEQUENCES = config["markers"]["sequences"]  # uniprot | synthetic | path of a FASTA file
 ESM2_URL = config["markers"]["esm2"]["weights"].startswith("https://")
-ESM2_FILE = (
-    f"{config['archives']}/esm2/{Path(config['markers']['esm2']['weights']).name}"
-)
+ESM2_FILE = f"{config['archives']}/esm2/{Path(config['markers']['esm2']['weights']).name}"
 
 
 localrules:
     retrieve_sequences,
     retrieve_esm2,
-
-
-def marker_sources(wildcards):
-    """What marker embeddings are made of: a ready table, or sequences and ESM-2's weights."""
-    markers = config["markers"]
-    if markers["source"] == "table":
-        return {"table": markers["table"]}
-    sources = {"sequences": f"{R}/markers/sequences.fasta"}
-    if markers["esm2"]["weights"] != "seeded":
-        sources["weights"] = ESM2_FILE if ESM2_URL else markers["esm2"]["weights"]
-    return sources
 
 
 rule retrieve_sequences:

@@ -4,9 +4,7 @@
 rule pretrain:
     input:
         embeddings=f"{R}/markers/embeddings.safetensors",
-        cohorts=lambda w: [
-            path for c in STUDY.instances[w.instance] for path in prepared(c)
-        ],
+        cohorts=lambda w: [path for c in STUDY.instances[w.instance] for path in prepared(c)],
     output:
         weights=f"{R}/models/{{instance}}/model.safetensors",
         config=f"{R}/models/{{instance}}/config.json",

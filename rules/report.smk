@@ -65,21 +65,15 @@ rule report:
         claims=f"{R}/claims.csv",
         numbers=[f"{R}/figures/{target}/numbers.json" for target in NUMBERED],
         models=expand(f"{R}/models/{{instance}}/metrics.json", instance=INSTANCES),
-        retrieved=[
-            f"{config['archives']}/{cohort}/retrieved.json" for cohort in RETRIEVED
-        ],
+        retrieved=[f"{config['archives']}/{cohort}/retrieved.json" for cohort in RETRIEVED],
         cards=[STUDY.cohorts[cohort].path for cohort in COHORTS],
-        tissues=expand(
-            f"{R}/cohorts/{{cohort}}/metadata/tissues.parquet", cohort=COHORTS
-        ),
+        tissues=expand(f"{R}/cohorts/{{cohort}}/metadata/tissues.parquet", cohort=COHORTS),
         cells=expand(f"{R}/cohorts/{{cohort}}/metadata/cells.parquet", cohort=COHORTS),
         exclusions=expand(f"{R}/cohorts/{{cohort}}/exclusions.csv", cohort=COHORTS),
         sub_images=expand(f"{R}/cohorts/{{cohort}}/sub_images.parquet", cohort=COHORTS),
         channels=expand(f"{R}/cohorts/{{cohort}}/imc/channels.parquet", cohort=COHORTS),
         ingest=expand(f"{R}/ingest/{{cohort}}/ingest.json", cohort=COHORTS),
-        embeddings=expand(
-            f"{R}/embeddings/{{model}}/{{cohort}}", model=MODELS, cohort=COHORTS
-        ),
+        embeddings=expand(f"{R}/embeddings/{{model}}/{{cohort}}", model=MODELS, cohort=COHORTS),
         benchmarks=[
             f"{BENCH}/{name}.tsv"
             for name in [

@@ -1,10 +1,15 @@
 """Fixtures that every test may use."""
 
+import os
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-SHARED = Path(__file__).resolve().parents[2] / "shared"
+ROOT = Path(__file__).resolve().parents[1]
+SHARED = ROOT.parent / "shared"
 
 
 @pytest.fixture(scope="session")
@@ -18,3 +23,58 @@ def shared():
         return path
 
     return find
+
+
+@pytest.fixture(scope="session")
+def checkout(tmp_path_factory):
+    """Return a function that copies the working tree into an empty folder, as a clone would be.
+
+    Only what git tracks or would track is copied, so that a file missing from the repository is
+    missed here too. The reference data, where there is any, lies beside the copy as well.
+    """
+
+    def copy(name):
+        folder = tmp_path_factory.mktemp(name) / "checkout"
+        listing = subprocess.run(
+            ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        for file in filter(None, listing.stdout.split("\0")):
+            if (ROOT / file).exists():
+                (folder / file).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy2(ROOT / file, folder / file)
+        if SHARED.exists():
+            (folder.parent / "shared").symlink_to(SHARED)
+        return folder
+
+    return copy
+
+
+@pytest.fixture(scope="session")
+def snakemake():
+    """Return a function that runs snakemake in a folder and returns the finished process."""
+
+    def run(folder, *arguments):
+        command = [sys.executable, "-m", "snakemake", *map(str, arguments)]
+        # One thread per job, as the Makefile sets it: tests run two at a time.
+        environment = os.environ | {"OMP_NUM_THREADS": "1"}
+        environment.pop("PYTHONPATH", None)
+        return subprocess.run(
+            command, cwd=folder, env=environment, capture_output=True, text=True, timeout=1500
+        )
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def run_tool():
+    """Return a function that runs a program of the environment on the working tree."""
+
+    def run(program, *arguments):
+        command = [Path(sys.executable).parent / program, *arguments]
+        return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
+
+    return run

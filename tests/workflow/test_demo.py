@@ -1,0 +1,129 @@
+"""The embedded study from an empty folder to the report, as `make demo` runs it."""
+
+import csv
+import json
+import re
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import zarr
+
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("demo")]
+COHORTS = ("sim_damond2019", "sim_danenberg2022")
+
+
+@pytest.fixture(scope="module")
+def demo(checkout, snakemake):
+    folder = checkout("demo")
+    run = snakemake(folder, "--profile", "demo", "all")
+    assert run.returncode == 0, run.stderr[-4000:]
+    return folder
+
+
+@pytest.fixture(scope="module")
+def results(demo):
+    return demo / "results/demo"
+
+
+def test_it_takes_few_jobs_and_a_second_run_has_nothing_to_do(demo, snakemake):
+    again = snakemake(demo, "--profile", "demo", "all", "-n")
+    assert again.returncode == 0 and "Nothing to be done" in again.stdout + again.stderr
+    jobs = list((demo / "results/demo/benchmarks").rglob("*.tsv"))
+    assert 20 <= len(jobs) <= 200
+
+
+def test_no_job_takes_4_gb(results):
+    for path in (results / "benchmarks").rglob("*.tsv"):
+        memory = pd.read_csv(path, sep="\t", na_values=["-", "NA"])["max_rss"].max()
+        assert not memory > 4000, f"{path.name}: {memory} MB"
+
+
+def test_the_claims_table_has_every_statement_and_reproduces_none(results):
+    with open(results / "claims.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 154
+    verdicts = {row["id"]: row["verdict"] for row in rows}
+    assert verdicts["C020"] == "simulated data" and verdicts["C021"] == "simulated data"
+    assert verdicts["C041"] == "not run: not built yet"
+    assert not {"reproduced", "close", "differs"} & set(verdicts.values())
+
+
+def test_a_region_that_is_too_small_is_excluded_with_its_reason(results):
+    table = pd.read_csv(results / "cohorts/sim_danenberg2022/exclusions.csv")
+    assert len(table) == 1 and re.fullmatch(r"side \d+ px below 256 px", table["reason"][0])
+
+
+@pytest.mark.parametrize("cohort", COHORTS)
+def test_a_cohort_is_published_in_the_spora_layout(results, cohort):
+    folder = results / "cohorts" / cohort
+    tissues = pd.read_parquet(folder / "metadata/tissues.parquet")
+    assert {"tissue_id", "dataset", "patient_id", "specimen_id", "modality", "split"} <= set(
+        tissues
+    )
+    cells = pd.read_parquet(folder / "metadata/cells.parquet")
+    assert {"tissue_id", "cell_id"} <= set(cells) and len(cells) > 500
+    for tissue in tissues["tissue_id"]:
+        image = zarr.open_group(folder / f"imc/1_0mpp/images/{tissue}.ome.zarr", mode="r")
+        assert image.attrs["ome"]["version"] == "0.5" and image["0"].dtype == "float32"
+        assert (folder / f"segmentations/1_0mpp/tissue_masks/{tissue}.npz").exists()
+        assert (folder / f"segmentations/1_0mpp/cell_masks/instances/{tissue}.npz").exists()
+    split = pd.read_csv(results / f"splits/{cohort}.csv").groupby("patient_id")["split"]
+    assert (split.nunique() == 1).all() and set(split.first()) == {"train", "test"}
+
+
+@pytest.mark.parametrize("cohort", COHORTS)
+@pytest.mark.parametrize(("model", "width"), [("all14", 64), ("mean_intensity", 12)])
+def test_the_index_names_every_token(results, cohort, model, width):
+    folder = results / "embeddings" / model / cohort
+    index = pd.read_parquet(folder / "index.parquet")
+    levels = index["level"].value_counts()
+    for level in ("niche", "cells", "tissue"):
+        array = zarr.open_array(folder / f"{level}.zarr", mode="r")
+        assert array.shape == (levels[level], width)
+        assert index[index["level"] == level]["position"].tolist() == list(range(levels[level]))
+    assert zarr.open_array(folder / "patch.zarr", mode="r").shape == (levels["niche"], 8, 8, width)
+    published = pd.read_parquet(results / f"cohorts/{cohort}/metadata/cells.parquet")
+    embedded = index[index["level"] == "cells"][["tissue_id", "cell_id"]]
+    assert len(embedded.merge(published, on=["tissue_id", "cell_id"])) == len(published)
+
+
+def test_training_learns_and_traces_its_weights(results):
+    metrics = json.loads((results / "models/all14/metrics.json").read_text())
+    assert metrics["last_loss"] < 0.6 * metrics["first_loss"]
+    numbers = json.loads((results / "figures/fig2d/numbers.json").read_text())["numbers"]
+    assert metrics["weights_sha256"] in numbers["C020"]["weights"]
+    assert numbers["C020"]["low"] < numbers["C020"]["value"] < numbers["C020"]["high"]
+    # The planted noise marker cannot be guessed; the others can.
+    table = pd.read_csv(results / "figures/fig2d/source_data.csv")
+    ours = table[(table["predictor"] == "model") & (table["strategy"] == "independent")]
+    r = ours.set_index(["cohort", "marker"])["pearson_r"]
+    assert abs(r["sim_damond2019", "PD-1"]) < 0.1 < r["sim_damond2019"].drop("PD-1").mean()
+
+
+def test_every_picture_of_the_report_is_there_and_says_simulated(results):
+    page = (results / "report/index.html").read_text()
+    pictures = set(re.findall(r'src="([^"]+)"', page))
+    assert any("fig2d" in picture for picture in pictures)
+    for picture in pictures:
+        assert picture.startswith("data:") or (results / "report" / picture).exists(), picture
+    for svg in results.glob("figures/*/*.svg"):
+        assert ">simulated<" in svg.read_text().replace("\n", ""), svg.name
+    assert not re.search(r'(src|href)="https?://', page)
+
+
+def test_a_figure_is_the_same_to_the_byte_when_drawn_again(demo, results, snakemake):
+    names = ("fig2a/fig2a.svg", "fig2a/fig2a.png", "fig2d/fig2d.svg", "fig2d/source_data.csv")
+    before = [(results / "figures" / name).read_bytes() for name in names]
+    run = snakemake(demo, "--profile", "demo", "fig2a", "fig2d", "--forcerun", "fig2a", "fig2d")
+    assert run.returncode == 0, run.stderr[-2000:]
+    assert [(results / "figures" / name).read_bytes() for name in names] == before
+
+
+def test_every_job_has_a_log_with_what_it_did(results):
+    logs = {
+        path.relative_to(results / "logs").parts[0]: path
+        for path in Path(results / "logs").rglob("*.log")
+    }
+    for rule in ("retrieve", "ingest", "split", "preprocess", "pretrain", "embed", "reconstruct"):
+        assert re.search(r"\d\d:\d\d:\d\d INFO .*\d", logs[rule].read_text()), rule

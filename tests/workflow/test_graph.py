@@ -1,0 +1,56 @@
+"""The graph of the full study, without running it."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from workflow_scripts.common.mock import planned_jobs
+from workflow_scripts.common.targets import load_targets, numbered
+
+ROOT = Path(__file__).resolve().parents[2]
+# Jobs of a second or less on the submitting side need no log of their own.
+COLLECTORS = {"all", "retrieve_all"}
+
+
+def test_a_dry_run_of_the_full_study_succeeds_without_any_data(snakemake, checkout):
+    run = snakemake(checkout("dry"), "-n", "all")
+    assert run.returncode == 0, run.stderr[-3000:]
+    assert "pretrain" in run.stdout + run.stderr
+
+
+def test_every_job_has_log_benchmark_message_and_script():
+    for job in planned_jobs():
+        if job.rule.name not in COLLECTORS:
+            assert job.log and job.benchmark and job.rule.message, job.rule.name
+            assert Path(job.rule.script).stem == job.rule.name or job.rule.name.startswith("fig")
+            assert job.resources["mem_mb"] and job.resources["runtime"], job.rule.name
+
+
+def test_only_retrieval_touches_the_network():
+    for path in (ROOT / "workflow_scripts").rglob("*.py"):
+        if re.search(r"^\s*import requests|urllib\.request|^import socket", path.read_text(), re.M):
+            assert path.name.startswith("retrieve") or path.name in ("records.py", "transfer.py")
+
+
+@pytest.mark.parametrize("target", numbered(load_targets()))
+def test_every_target_answers_to_its_name(target):
+    wanted = {job.rule.name for job in planned_jobs(target=target)}
+    assert "report" not in wanted
+    built = {t["id"] for t in load_targets() if t["built"]}
+    assert (target in wanted) and (("not_built" in wanted) != (target in built))
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["ruff", "check", "."],
+        ["ruff", "format", "--check", "."],
+        ["snakefmt", "--check", "Snakefile", "rules"],
+        ["snakemake", "--lint"],
+    ],
+    ids=" ".join,
+)
+def test_the_linters_are_content(command, run_tool):
+    done = run_tool(*command)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
