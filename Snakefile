@@ -10,6 +10,9 @@ min_version("9.0")
 sys.path.insert(0, workflow.basedir)
 os.environ.update(PYTHONPATH=os.pathsep.join([workflow.basedir, os.getenv("PYTHONPATH", "")]))
 
+# Idle OpenMP threads that spin make two jobs on the same cores ten times slower.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
 
 configfile: "config.yaml"
 

@@ -16,6 +16,8 @@ BENCH = f"{R}/benchmarks"
 COHORTS = list(STUDY.cohorts)
 RETRIEVED = [cohort.id for cohort in STUDY.cohorts.values() if cohort.folder is None]
 INSTANCES = list(STUDY.instances)
+# The cohorts that the paper's statements are about; a cohort of one's own is none of them.
+COMPARED = [c.id for c in STUDY.cohorts.values() if c.simulated or c.is_published]
 MODELS = config["models"]
 # The instance that figures about VirTues itself show.
 VIRTUES = INSTANCES[0]

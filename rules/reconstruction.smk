@@ -155,6 +155,7 @@ rule fig2d:
     params:
         target=TARGETS["fig2d"],
         bootstrap=config["reconstruction"]["bootstrap"],
+        compared=COMPARED,
         seeds=SEEDS,
         simulated=config["simulated"],
     message:

@@ -40,6 +40,11 @@ class Cohort:
     split: dict | None = None
 
     @property
+    def is_published(self):
+        """Whether it is one of the paper's cohorts, which have their files in cohorts/."""
+        return self.path.parent == ROOT / "cohorts"
+
+    @property
     def folder(self):
         """The folder with the data, or None for a cohort that is retrieved."""
         folder = self.source.get("folder")

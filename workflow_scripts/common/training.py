@@ -68,7 +68,7 @@ def make_optimizer(model, settings):
         undecayed = id(parameter) in norms or name.endswith("bias")
         (kept if undecayed else decayed).append(parameter)
     groups = [{"params": decayed, "decays": True}, {"params": kept, "decays": False}]
-    return torch.optim.AdamW(groups, lr=settings["learning_rate"], weight_decay=0.0)
+    return torch.optim.AdamW(groups, lr=settings["learning_rate"], weight_decay=0.0, fused=True)
 
 
 class Checkpoint:
@@ -183,7 +183,8 @@ def accumulate_gradients(objective, batch, model, scaler, autocast):
         unit = unit or micro_pixels
         scaler.scale(micro_error / unit).backward()
         error, pixels = error + micro_error.detach().float(), pixels + micro_pixels
-    for parameter in model.parameters():
-        if parameter.grad is not None:
-            parameter.grad.mul_(unit / pixels)
+    if pixels != unit:
+        for parameter in model.parameters():
+            if parameter.grad is not None:
+                parameter.grad.mul_(unit / pixels)
     return error / pixels

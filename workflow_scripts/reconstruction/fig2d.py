@@ -20,47 +20,63 @@ from workflow_scripts.reconstruction.scores import (
     with_whole_accession,
 )
 
+CLAIMS = ("C020", "C021", "C027")
 BASELINE = {"independent": "visible mean", "marker": "best other marker", "niche": "visible mean"}
 
 
-def summarise(cohorts, repeats, seeds, weights):
-    """Return the entries of numbers.json: the paper's statements and ours per cohort."""
+def statements(cohorts, replicates, common):
+    """Return the paper's statements over `cohorts` [Scores], each weighing as its markers (D3)."""
     tables = [scores.table() for scores in cohorts]
-    # A replicate resamples the patients of every cohort.
-    draws = [resamples(len(s.patients), repeats, seed) for seed, s in enumerate(cohorts)]
-    usable = min((len(draw) for draw in draws), default=0)
-    replicates = [
-        [scores.table(draw[i]) for scores, draw in zip(cohorts, draws, strict=True)]
-        for i in range(usable)
-    ]
-    common = {
-        "n": sum(len(scores.patients) for scores in cohorts),
-        "seeds": seeds,
-        "weights": weights,
-        "reason": f"over {len(cohorts)} cohorts",
-    }
     mean, sd = average(tables)
     strict, _ = average([with_whole_accession(table) for table in tables])
-    low, high = interval([average(r)[0] for r in replicates])
-    sd_low, sd_high = interval([average(r)[1] for r in replicates])
+    averages = np.array([average(draw) for draw in replicates]).reshape(-1, 2)
     above = all(
         average(tables, "model", [s])[0] > average(tables, "baseline", [s])[0] for s in PRINTED
     )
     careful = (strict, "channels of a marker measured twice hidden together (D6)")
-    numbers = {
-        "C020": number(mean, low, high, careful=careful, **common),
-        "C027": number(sd, sd_low, sd_high, **common),
+    return {
+        "C020": number(mean, *interval(averages[:, 0]), careful=careful, **common),
+        "C027": number(sd, *interval(averages[:, 1]), **common),
         "C021": number(float(above), **common),
     }
-    for index, (scores, table) in enumerate(zip(cohorts, tables, strict=True)):
-        for strategy in PRINTED:
-            model, baseline, markers = lead(table, strategy)
-            leads = [np.subtract(*lead(r[index], strategy)[:2]) for r in replicates]
-            name, reason = f"{scores.cohort}_{strategy}", f"mean over {markers} markers"
-            ours = common | {"n": len(scores.patients), "reason": reason}
-            numbers[f"r_{name}"] = number(model, **ours)
-            numbers[f"baseline_{name}"] = number(baseline, **ours)
-            numbers[f"lead_{name}"] = number(model - baseline, *interval(leads), **ours)
+
+
+def per_cohort(scores, draws, common):
+    """Return model's r, baseline's r and the lead of a cohort under each strategy."""
+    numbers, table = {}, scores.table()
+    for strategy in PRINTED:
+        model, baseline, markers = lead(table, strategy)
+        leads = [np.subtract(*lead(draw, strategy)[:2]) for draw in draws]
+        ours = common | {"n": len(scores.patients), "reason": f"mean over {markers} markers"}
+        key = f"{scores.cohort}_{strategy}"
+        numbers[f"r_{key}"] = number(model, **ours)
+        numbers[f"baseline_{key}"] = number(baseline, **ours)
+        numbers[f"lead_{key}"] = number(model - baseline, *interval(leads), **ours)
+    return numbers
+
+
+def summarise(cohorts, compared, repeats, seeds, weights):
+    """Return the entries of numbers.json: the paper's statements, and ours of every cohort.
+
+    `compared`: ids of the cohorts that the statements are about. Patients are resampled within
+    each cohort; a cohort with a single test patient leaves no interval.
+    """
+    draws = {
+        s.cohort: [s.table(draw) for draw in resamples(len(s.patients), repeats, seed)]
+        for seed, s in enumerate(cohorts)
+    }
+    common = {"seeds": seeds, "weights": weights}
+    chosen = [scores for scores in cohorts if scores.cohort in compared]
+    if chosen:
+        replicates = list(zip(*(draws[scores.cohort] for scores in chosen), strict=False))
+        reason = f"over {len(chosen)} cohorts; the paper averages over 14"
+        patients = sum(len(scores.patients) for scores in chosen)
+        numbers = statements(chosen, replicates, common | {"n": patients, "reason": reason})
+    else:
+        reason = "none of the paper's cohorts is in this study"
+        numbers = {claim: not_run(reason) for claim in CLAIMS}
+    for scores in cohorts:
+        numbers |= per_cohort(scores, draws[scores.cohort], common)
     return numbers
 
 
@@ -133,12 +149,12 @@ def main(snakemake):
     params = snakemake.params
     if cohorts:
         weights = weights_of(snakemake.input.metrics)
-        numbers = summarise(cohorts, params.bootstrap, params.seeds, weights)
+        numbers = summarise(cohorts, params.compared, params.bootstrap, params.seeds, weights)
         table, status = tidy(cohorts), "done"
         figure = draw(table)
     else:
         reason = "no test tissue could be scored"
-        numbers = {claim: not_run(reason) for claim in params.target["claims"]}
+        numbers = {claim: not_run(reason) for claim in CLAIMS}
         figure, table, status = None, None, f"not run: {reason}"
     folder = Path(snakemake.output.numbers).parent
     caption = params.target["caption"]
