@@ -64,6 +64,7 @@ rule reconstruct_examples:
     params:
         settings=RECONSTRUCTION,
         examples=config["reconstruction"]["examples"],
+        side=config["reconstruction"]["example_side"],
         seeds=SEEDS,
         device=config["device"],
         cohort_folders=[cohort_folder(cohort) for cohort in COHORTS],

@@ -50,6 +50,11 @@ class CohortFiles:
         for row in table.itertuples():
             yield Tissue(self.folder, row.tissue_id, row.patient_id, row.split)
 
+    def shapes(self):
+        """Return tissue_id -> (height, width) in px."""
+        table = self.table.set_index("tissue_id")[["height", "width"]]
+        return {tissue_id: (row.height, row.width) for tissue_id, row in table.iterrows()}
+
     def accessions(self):
         """Return the accessions of the model-ready channels, in their order."""
         channels = pd.read_parquet(self.folder / "imc/channels.parquet")

@@ -14,7 +14,7 @@ from workflow_scripts.common.job import log, run
 from workflow_scripts.reconstruction.evaluation import Baselines, masking_tasks, pixel_mask
 
 KEYS = ["tissue_id", "patient_id", "strategy", "seed", "marker", "accession", "predictor"]
-SCORES = ["tissue_id", "row", "col", "strategy", "r"]
+SCORES = ["tissue_id", "row", "col", "strategy", "r", "spread"]
 
 
 def evaluate_crop(model, baselines, crop, name, accessions, settings, seeds):
@@ -51,7 +51,8 @@ def evaluate_tissue(model, baselines, tissue, positions, settings, seeds, min_co
                 r_of[task.strategy].append(pearson(total))
         for strategy, values in r_of.items():
             values = [r for r in values if not np.isnan(r)]
-            scores.append((tissue.id, row, col, strategy, np.mean(values) if values else np.nan))
+            r, spread = np.mean(values) if values else np.nan, crop.std(axis=(1, 2)).mean()
+            scores.append((tissue.id, row, col, strategy, r, spread))
     markers, patient = [tissue.markers[i] for i in positions], tissue.patient_id
     rows = [
         (tissue.id, patient, strategy, seed, markers[c], accessions[c], predictor, *total)
