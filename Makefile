@@ -38,7 +38,7 @@ test: $(INSTALLED) browser ## all tests
 	$(BIN)/python -m pytest -n $(CORES) --dist loadgroup
 
 real: $(INSTALLED) ## the real images beside the checkout, in full
-	$(BIN)/python -m pytest tests/real -m slow -s
+	$(BIN)/python -m pytest tests/real -m 'real' -s
 
 rulegraph: $(INSTALLED) ## redraw docs/rulegraph.svg (needs graphviz)
 	@command -v dot >/dev/null || { [ "$$(id -u)" = 0 ] && apt-get install -y -qq graphviz >/dev/null; } || \

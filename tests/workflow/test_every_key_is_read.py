@@ -18,13 +18,20 @@ OTHER = {
     "seeds": [7],
     "device": "cpu",
     "cohorts": ["danenberg2022"],
-    "simulation": {"seed": 1},
+    "simulation": {
+        "seed": 1,
+        "patients": 2,
+        "tissues": 2,
+        "side": [256, 256],
+        "cells": 9,
+        "undersized": [],
+    },
     "preprocess.quantile_over": "all",
     "preprocess.statistics_over": "all",
     "preprocess.statistics_images": "train",
     "preprocess.blur_kernel": 5,
     "markers.source": "table",
-    "markers.table": "table.npz",
+    "markers.table": "resources/markers.csv",
     "markers.sequences": "synthetic",
     "markers.uniprot_url": "https://example.org",
     "markers.esm2.weights": "seeded",
@@ -38,7 +45,16 @@ OTHER = {
     "models": ["all14"],
 }
 # A key that matters only beside another one.
-BESIDE = {"markers.table": {"markers": {"source": "table"}}, "instances": {"models": ["other"]}}
+BESIDE = {
+    "simulation": {
+        "study": "demo",
+        "simulated": True,
+        "cohorts": ["demo/cohorts/sim_damond2019.yaml"],
+    },
+    "markers.source": {"markers": {"table": "resources/claims.csv"}},
+    "markers.table": {"markers": {"source": "table", "table": "resources/claims.csv"}},
+    "instances": {"models": ["other"]},
+}
 
 
 def leaves(section, path=""):

@@ -28,7 +28,7 @@ class Layout(TensorRecord):
     order: Tensor | None  # int64 [N], tokens sequence by sequence; None: packed in that order
     offsets: Tensor  # int32 [sequences + 1], where each sequence starts in that order
     max_length: int
-    slots: Tensor | None  # int64 [N], slot of each packed token in the buckets; None: 0, 1, 2, ...
+    slots: Tensor | None  # int64 [N], slot of each packed token; None: 0, 1, 2, ... and no padding
     buckets: tuple[Bucket, ...]
 
     @property
@@ -47,11 +47,13 @@ def plan_layout(lengths: Tensor, order: Tensor | None = None) -> Layout:
     slots, buckets = _plan_buckets(lengths, starts)
     if order is not None:
         slots = torch.empty_like(slots).index_copy_(0, order, slots)
+    # The last sequence may be followed by padding although all tokens are in order.
+    filled = all(bucket.real is None for bucket in buckets)
     return Layout(
         order=order,
         offsets=torch.cat([starts, lengths.sum()[None]]).int(),
         max_length=int(lengths.max()),
-        slots=None if torch.equal(slots, torch.arange(len(slots))) else slots,
+        slots=None if filled and torch.equal(slots, torch.arange(len(slots))) else slots,
         buckets=buckets,
     )
 

@@ -19,7 +19,7 @@ def planned_jobs(configfiles=(), overrides=None, target="all"):
     """
     with contextlib.chdir(ROOT), SnakemakeApi(OutputSettings(quiet={Quietness.ALL})) as api:
         plan = api.workflow(
-            resource_settings=ResourceSettings(cores=os.cpu_count()),
+            resource_settings=ResourceSettings(cores=1024),  # no rule's threads are cut
             config_settings=ConfigSettings(
                 config=overrides or {}, configfiles=[Path(file).resolve() for file in configfiles]
             ),

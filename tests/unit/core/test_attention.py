@@ -11,6 +11,7 @@ LENGTHS = {
     "one token": [1],
     "ones": [1] * 9,
     "equal": [8] * 6,
+    "padding behind the last": [4, 1],
     "short": [3, 1, 2, 7, 11, 5, 1, 13],
     "mixed": [64, 64, 1, 2, 17, 31, 33, 64, 127, 130, 5],
 }

@@ -3,7 +3,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from workflow_scripts.markers.measured import ACCESSION
+from workflow_scripts.common.accession import ACCESSION
 
 TABLE = Path(__file__).parents[3] / "resources" / "markers.csv"
 COLUMNS = ["marker", "uniprot", "gene", "kind", "aliases", "confidence", "provenance"]

@@ -9,6 +9,7 @@ import pytest
 
 from tests.unit.report.fake_study import NOW, ORIGIN, fake_report, fake_study
 from workflow_scripts.common.errors import InputError
+from workflow_scripts.common.names import name
 from workflow_scripts.report import report, tables, wording
 
 
@@ -247,7 +248,7 @@ def test_written_names():
         "virtues_wo_*": "VirTues without the cohort",
         "my_own-1": "my_own-1",
     }
-    assert {key: wording.name(key) for key in names} == names
+    assert {key: name(key) for key in names} == names
     assert wording.plural(1, "image") == "1 image"
     assert wording.plural(1200, "body") == "1,200 bodies"
     assert [wording.duration(s) for s in (2, 600, 7200)] == ["2.0 s", "10 min", "2.0 h"]
