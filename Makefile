@@ -35,7 +35,7 @@ demo: $(INSTALLED) ## the whole study on simulated cohorts
 	@echo "Report: $(CURDIR)/results/demo/report/index.html"
 
 test: $(INSTALLED) browser ## all tests
-	$(BIN)/python -m pytest -n $(CORES) --dist loadgroup
+	$(BIN)/python -m pytest -n $(CORES) --dist loadfile
 
 real: $(INSTALLED) ## the real images beside the checkout, in full
 	$(BIN)/python -m pytest tests/real -m 'real' -s

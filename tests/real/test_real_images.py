@@ -5,7 +5,7 @@ import json
 import pandas as pd
 import pytest
 
-pytestmark = [pytest.mark.real, pytest.mark.xdist_group("real")]
+pytestmark = pytest.mark.real
 # What the authors' public code reached under the settings of risom2022_yardstick.yaml: r and the
 # baseline's r under each strategy, mean over the 16 markers that vary, 160 s on two cores.
 YARDSTICK = {"independent": (0.355, 0.262), "niche": (0.330, 0.257)}

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 import zarr
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("demo")]
+pytestmark = pytest.mark.slow
 COHORTS = ("sim_damond2019", "sim_danenberg2022")
 
 

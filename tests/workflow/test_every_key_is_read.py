@@ -117,7 +117,6 @@ def bases():
     return {}
 
 
-@pytest.mark.xdist_group("planned")
 @pytest.mark.parametrize(("name", "value"), list(leaves(CONFIG)), ids=lambda x: str(x)[:40])
 def test_flipping_a_key_changes_a_job(name, value, bases):
     beside = BESIDE.get(name, {})
