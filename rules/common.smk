@@ -10,6 +10,9 @@ try:
 except InputError as error:
     raise WorkflowError(str(error))
 
+for reason in STUDY.absent.values():
+    logger.warning(f"Not run: {reason}.")
+
 R = f"results/{config['study']}"
 LOGS = f"{R}/logs"
 BENCH = f"{R}/benchmarks"

@@ -106,6 +106,7 @@ rule report:
     params:
         study=config["study"],
         simulated=config["simulated"],
+        absent=STUDY.absent,
         config=config,
         code=code_hash("workflow_scripts/report", "workflow_scripts/common/verdict.py"),
     message:

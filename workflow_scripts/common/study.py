@@ -4,7 +4,7 @@ from pathlib import Path
 
 import yaml
 
-from workflow_scripts.common.cohort import load_cohort
+from workflow_scripts.common.cohort import absent_reason, load_cohort
 from workflow_scripts.common.errors import InputError
 from workflow_scripts.common.validation import check
 
@@ -20,8 +20,17 @@ class Study:
         schema = yaml.safe_load((ROOT / "config.schema.yaml").read_text())
         check(config, schema, "config.yaml")
         self.config = config
-        cohorts = [load_cohort(cohort) for cohort in config["cohorts"]]
-        self.cohorts = {cohort.id: cohort for cohort in cohorts}
+        self.cohorts, self.absent = {}, {}  # cohorts by id; id -> why its data are not here
+        for cohort in map(load_cohort, config["cohorts"]):
+            reason = absent_reason(cohort, Path(config["archives"]) / cohort.id)
+            if reason:
+                self.absent[cohort.id] = reason
+            else:
+                self.cohorts[cohort.id] = cohort
+        if not self.cohorts:
+            raise InputError(
+                f"config.yaml: cohorts: none can be read: {'; '.join(self.absent.values())}"
+            )
         self.instances = {i["name"]: self._instance_cohorts(i) for i in config["instances"]}
         self._check_models()
         self._check_markers()
@@ -30,13 +39,13 @@ class Study:
     def _instance_cohorts(self, instance):
         if instance["cohorts"] == "all":
             return list(self.cohorts)
-        unknown = sorted(set(instance["cohorts"]) - set(self.cohorts))
+        unknown = sorted(set(instance["cohorts"]) - set(self.cohorts) - set(self.absent))
         if unknown:
             raise InputError(
                 f"config.yaml: instances.{instance['name']}: cohort {unknown[0]!r} is not in "
                 f"`cohorts`; expected some of {', '.join(self.cohorts)}"
             )
-        return instance["cohorts"]
+        return [cohort for cohort in instance["cohorts"] if cohort in self.cohorts]
 
     def _check_models(self):
         known = [*self.instances, *BASELINES]

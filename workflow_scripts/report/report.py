@@ -61,7 +61,8 @@ def build(files, params, folder, now, origin):
     """Write the report into `folder` (which must not exist) and return its size in bytes.
 
     `files`: the job's inputs by name, lists in the same order of cohorts; `params`: study,
-    simulated, config; `now`: a datetime; `origin`: the answer of `provenance`.
+    simulated, absent (cohort -> reason), config; `now`: a datetime; `origin`: the answer of
+    `provenance`.
     """
     targets = load_targets(files.figures)
     statements = read_statements(files.claims, targets, params.simulated)
@@ -90,6 +91,7 @@ def build(files, params, folder, now, origin):
             groups=groups,
             statements=statements,
             cohorts=cohorts,
+            absent=params.absent,
             models=[tables.model_row(path) for path in files.models],
             costs=tables.cost_rows(files.benchmarks),
             inputs=tables.input_rows(files.retrieved),

@@ -106,3 +106,26 @@ def test_simulated_cohorts_need_a_simulated_study(config):
     cohort = str(ROOT / "demo/cohorts/sim_damond2019.yaml")
     with pytest.raises(InputError, match="sim_damond2019 is simulated.*simulated: true"):
         Study(changed(config, "cohorts", [cohort]))
+
+
+def restricted(folder, access="request"):
+    card = {
+        "id": "closed",
+        "title": "A cohort behind a door",
+        "access": access,
+        "source": {"folder": "not_here"},
+        "reader": "steinbock",
+        "layout": {},
+        "panel": [{"channel": "CD3", "uniprot": "P07766"}],
+    }
+    path = folder / "closed.yaml"
+    path.write_text(yaml.safe_dump(card))
+    return str(path)
+
+
+def test_a_cohort_whose_data_were_not_supplied_is_left_out_with_its_reason(config, tmp_path):
+    study = Study(changed(config, "cohorts", ["damond2019", restricted(tmp_path)]))
+    assert list(study.cohorts) == study.instances["all14"] == ["damond2019"]
+    assert "given on request" in study.absent["closed"]
+    with pytest.raises(InputError, match="cohorts: none can be read.*given on request"):
+        Study(changed(config, "cohorts", [restricted(tmp_path)]))

@@ -240,7 +240,12 @@ def fake_study(results, full=False, simulated=False, cohorts=("damond2019", "dan
         **{name: [paths[name] for paths in written] for name in names},
     )
     config = read_yaml(RESOURCES.parent / "config.yaml")
-    return files, SimpleNamespace(study="fake", simulated=simulated, config=config)
+    return files, SimpleNamespace(
+        study="fake",
+        simulated=simulated,
+        config=config,
+        absent={"rigamonti": "the data of rigamonti are given on request"},
+    )
 
 
 def fake_report(folder, **settings):

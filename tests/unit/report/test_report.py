@@ -253,3 +253,8 @@ def test_written_names():
     assert wording.plural(1200, "body") == "1,200 bodies"
     assert [wording.duration(s) for s in (2, 600, 7200)] == ["2.0 s", "10 min", "2.0 h"]
     assert [wording.size(b) for b in (10, 2.5e6, 7e12)] == ["10 B", "2.5 MB", "7000.0 GB"]
+
+
+def test_a_cohort_without_data_is_named_with_the_reason(tmp_path):
+    page = (fake_report(tmp_path) / "index.html").read_text(encoding="utf-8")
+    assert "Rigamonti is not in this run: the data of rigamonti are given on request." in page
