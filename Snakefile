@@ -26,6 +26,7 @@ include: "rules/markers.smk"
 include: "rules/pretrain.smk"
 include: "rules/embed.smk"
 include: "rules/reconstruction.smk"
+include: "rules/cells.smk"
 include: "rules/report.smk"
 
 

@@ -89,6 +89,7 @@ rule report:
                 *expand("embed/{model}_{cohort}", model=MODELS, cohort=COHORTS),
                 *expand("reconstruct/{model}_{cohort}", model=VIRTUES, cohort=COHORTS),
                 f"reconstruct_examples/{VIRTUES}",
+                *[f"probe_cells/{m}_{cohort}_{label}" for cohort, label, m in PROBES],
                 *[f"figures/{name}" for name in NUMBERED if name not in UNBUILT],
                 "not_built",
                 "claims_table",

@@ -43,6 +43,7 @@ OTHER = {
     "pretrain.precision": "bf16",
     "instances": [{"name": "other", "cohorts": "all"}],
     "models": ["all14"],
+    "cells.labels.danenberg2022": ["cell_phenotype"],
 }
 # A key that matters only beside another one.
 BESIDE = {

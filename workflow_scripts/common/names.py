@@ -6,6 +6,7 @@ NAMES = {
     "": "–",
     "4 datasets": "four benchmarks",
     "all": "all cohorts",
+    "all14": "VirTues",
     "camae": "CA-MAE",
     "immucan2024": "IMMUcan 2024",
     "kronos": "KRONOS",

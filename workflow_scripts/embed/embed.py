@@ -3,46 +3,11 @@
 import shutil
 from pathlib import Path
 
-import pandas as pd
-import zarr
-
 from workflow_scripts.common.cohort_files import CohortFiles
 from workflow_scripts.common.crops import tissue_grid
 from workflow_scripts.common.embedders import open_embedder
-from workflow_scripts.common.images import BLOSC
 from workflow_scripts.common.job import log, run
-
-ROWS_PER_CHUNK = {"patch": 16, "niche": 1024, "cells": 4096, "tissue": 1024}
-
-
-class TokenStore:
-    """Token arrays of a cohort and the index that names their rows."""
-
-    def __init__(self, folder):
-        self.folder, self.arrays, self.index = Path(folder), {}, []
-
-    def append(self, level, tokens, rows):
-        """Add tokens [n, ...] and one index row each ({tissue_id, ...})."""
-        if level not in self.arrays:
-            self.arrays[level] = zarr.create_array(
-                self.folder / f"{level}.zarr",
-                shape=(0, *tokens.shape[1:]),
-                chunks=(ROWS_PER_CHUNK[level], *tokens.shape[1:]),
-                dtype="float32",
-                compressors=BLOSC,
-            )
-        start = self.arrays[level].shape[0]
-        self.arrays[level].append(tokens)
-        if level != "patch":  # a patch grid has the position of its niche
-            self.index += [{"level": level, "position": start + i, **r} for i, r in enumerate(rows)]
-
-    def close(self):
-        """Write the index: level, position in the array, tissue, niche origin (px) or cell."""
-        columns = ["level", "position", "tissue_id", "row", "col", "cell_id"]
-        index = pd.DataFrame(self.index, columns=columns)
-        index = index.astype({name: "Int64" for name in ("position", "row", "col", "cell_id")})
-        index.to_parquet(self.folder / "index.parquet", index=False)
-        return index
+from workflow_scripts.common.tokens import TokenStore
 
 
 def embed_tissue(embedder, tissue, crop, min_coverage, store):

@@ -6,6 +6,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 
+from workflow_scripts.common.bootstrap import interval, resamples
 from workflow_scripts.common.figures import PALETTE, colour, figsize, save_target, style
 from workflow_scripts.common.job import log, run
 from workflow_scripts.common.names import name
@@ -14,9 +15,7 @@ from workflow_scripts.reconstruction.scores import (
     PRINTED,
     Scores,
     average,
-    interval,
     lead,
-    resamples,
     with_whole_accession,
 )
 

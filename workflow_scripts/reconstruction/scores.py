@@ -37,21 +37,6 @@ class Scores:
         return pd.Series(r, index=self.keys).groupby(level=KEYS).mean()
 
 
-def resamples(n_patients, repeats, seed):
-    """Return bootstrap weights [repeats, n_patients]; none when there are fewer than 2 patients."""
-    if n_patients < 2:
-        return np.empty((0, n_patients))
-    generator = np.random.default_rng(seed)
-    return generator.multinomial(n_patients, np.full(n_patients, 1 / n_patients), repeats)
-
-
-def interval(values):
-    """Return the central 95 % of bootstrap values, (None, None) when there are none."""
-    values = np.asarray(values, float)
-    values = values[~np.isnan(values)]
-    return tuple(np.quantile(values, [0.025, 0.975])) if len(values) else (None, None)
-
-
 def with_whole_accession(table):
     """Replace marker masking by its stricter form wherever a marker is measured twice (D6)."""
     r = table.copy()

@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 from scipy.stats import pearsonr
 
+from workflow_scripts.common.bootstrap import interval, resamples
 from workflow_scripts.common.correlation import MOMENTS, moments
 from workflow_scripts.reconstruction.evaluation import (
     Baselines,
@@ -16,9 +17,7 @@ from workflow_scripts.reconstruction.reconstruct import evaluate_tissue
 from workflow_scripts.reconstruction.scores import (
     Scores,
     average,
-    interval,
     lead,
-    resamples,
     with_whole_accession,
 )
 

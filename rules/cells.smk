@@ -1,0 +1,55 @@
+# Cell types from tokens: a linear probe per cohort, granularity and model.
+TASKS = [(c, label) for c in COHORTS for label in config["cells"]["labels"].get(c, [])]
+PROBES = [(cohort, label, model) for cohort, label in TASKS for model in MODELS]
+
+
+rule probe_cells:
+    input:
+        embeddings=f"{R}/embeddings/{{model}}/{{cohort}}",
+        cells=f"{R}/cohorts/{{cohort}}/metadata/cells.parquet",
+        tissues=f"{R}/cohorts/{{cohort}}/metadata/tissues.parquet",
+    output:
+        confusion=f"{R}/tasks/cells/{{model}}/{{cohort}}/{{label}}.parquet",
+    log:
+        f"{LOGS}/probe_cells/{{model}}_{{cohort}}_{{label}}.log",
+    benchmark:
+        f"{BENCH}/probe_cells/{{model}}_{{cohort}}_{{label}}.tsv"
+    threads: config["embed"]["threads"]
+    resources:
+        mem_mb=megabytes(32000 if config["device"] == "cuda" else 2000),
+        runtime=12 * 60,
+    params:
+        label="{label}",
+        regularisation=config["cells"]["regularisation"],
+        max_iterations=config["cells"]["max_iterations"],
+    message:
+        "Probing {wildcards.label} of {wildcards.cohort} in tokens of {wildcards.model}"
+    script:
+        "../workflow_scripts/cells/probe_cells.py"
+
+
+rule fig3b:
+    input:
+        confusions=[f"{R}/tasks/cells/{m}/{c}/{label}.parquet" for c, label, m in PROBES],
+        cells=[f"{R}/cohorts/{cohort}/metadata/cells.parquet" for cohort, _ in TASKS],
+        metrics=[f"{R}/models/{model}/metrics.json" for model in MODELS if model in INSTANCES],
+    output:
+        numbers=f"{R}/figures/fig3b/numbers.json",
+    log:
+        f"{LOGS}/figures/fig3b.log",
+    benchmark:
+        f"{BENCH}/figures/fig3b.tsv"
+    resources:
+        mem_mb=megabytes(8000 if config["device"] == "cuda" else 2000),
+        runtime=60,
+    params:
+        target=TARGETS["fig3b"],
+        tasks=TASKS,
+        probes=PROBES,
+        bootstrap=config["cells"]["bootstrap"],
+        seed=SEEDS[0],
+        simulated=config["simulated"],
+    message:
+        "Drawing fig3b"
+    script:
+        "../workflow_scripts/cells/fig3b.py"

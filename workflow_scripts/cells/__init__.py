@@ -1,0 +1,1 @@
+"""Cell types from tokens (Results, Fig. 3)."""
