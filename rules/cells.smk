@@ -19,6 +19,7 @@ rule probe_cells:
         mem_mb=megabytes(32000 if config["device"] == "cuda" else 2000),
         runtime=12 * 60,
     params:
+        code=code("workflow_scripts/cells/probe_cells.py"),
         label="{label}",
         regularisation=config["cells"]["regularisation"],
         max_iterations=config["cells"]["max_iterations"],
@@ -43,6 +44,7 @@ rule fig3b:
         mem_mb=megabytes(8000 if config["device"] == "cuda" else 2000),
         runtime=60,
     params:
+        code=code("workflow_scripts/cells/fig3b.py"),
         target=TARGETS["fig3b"],
         tasks=TASKS,
         probes=PROBES,

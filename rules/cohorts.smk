@@ -15,8 +15,8 @@ rule simulate:
         mem_mb=megabytes(1000),
         runtime=10,
     params:
+        code=code("demo/simulate.py"),
         simulation=config["simulation"],
-        code=code_hash("demo/simulator"),
     message:
         "Simulating the archive of {wildcards.cohort}"
     script:
@@ -43,7 +43,7 @@ rule retrieve:
         mem_mb=megabytes(1000),
         runtime=24 * 60,
     params:
-        offline=config["offline"],
+        code=code("workflow_scripts/cohorts/retrieve.py"),
     message:
         "Retrieving {wildcards.cohort}"
     script:
@@ -70,8 +70,8 @@ rule ingest:
         mem_mb=megabytes(2000 * config["cohort_threads"]),
         runtime=12 * 60,
     params:
-        tissue=config["tissue"],
-        code=code_hash("workflow_scripts/cohorts/readers", "workflow_scripts/common/tissue.py"),
+        code=code("workflow_scripts/cohorts/ingest.py"),
+        mask_sigma=config["tissue"]["mask_sigma"],
     message:
         "Ingesting {wildcards.cohort}"
     script:
@@ -99,6 +99,7 @@ rule split:
         mem_mb=megabytes(2000),
         runtime=60,
     params:
+        code=code("workflow_scripts/cohorts/split.py"),
         tissue=config["tissue"],
         sub_images=config["sub_images"],
         split=config["split"],
@@ -134,11 +135,8 @@ rule preprocess:
         mem_mb=megabytes(2000 * config["cohort_threads"]),
         runtime=12 * 60,
     params:
+        code=code("workflow_scripts/cohorts/preprocess.py"),
         preprocess=config["preprocess"],
-        code=code_hash(
-            "workflow_scripts/common/preprocessing.py",
-            "workflow_scripts/common/model_ready.py",
-        ),
     message:
         "Preprocessing {wildcards.cohort}"
     script:

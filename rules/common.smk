@@ -1,5 +1,5 @@
 # Settings, checked, and the names that all rules share.
-from workflow_scripts.common.code_hash import code_hash
+from workflow_scripts.common.code_hash import code_hash as code
 from workflow_scripts.common.errors import InputError
 from workflow_scripts.common.study import Study
 from workflow_scripts.common.targets import load_targets
@@ -49,16 +49,23 @@ def cohort_folder(cohort):
 
 def prepared(cohort):
     """Files that say: this cohort is ready for a model."""
-    return [
-        f"{cohort_folder(cohort)}/metadata/tissues.parquet",
-        f"{cohort_folder(cohort)}/model_ready",
+    folder = cohort_folder(cohort)
+    files = [
+        "metadata/tissues.parquet",
+        "sub_images.parquet",
+        "imc/channels.parquet",
+        "model_ready",
     ]
+    masks = expand(f"{R}/ingest/{cohort}/{{kind}}_masks", kind=["tissue", "cell"])
+    return [*(f"{folder}/{file}" for file in files), *masks]
 
 
 def model_files(wildcards):
-    """Weights of the model in question; a baseline has none."""
+    """Weights and configuration of the model in question; a baseline has none."""
     if wildcards.model in INSTANCES:
-        return [f"{R}/models/{wildcards.model}/model.safetensors"]
+        return expand(
+            f"{R}/models/{wildcards.model}/{{file}}", file=["model.safetensors", "config.json"]
+        )
     return []
 
 

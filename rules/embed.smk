@@ -18,12 +18,12 @@ rule embed:
         mem_mb=megabytes(32000 if config["device"] == "cuda" else 4000),
         runtime=24 * 60,
     params:
+        code=code("workflow_scripts/embed/embed.py"),
         settings=config["embed"] | {"patch": config["model"]["patch"]},
         min_coverage=config["tissue"]["min_coverage"],
         device=config["device"],
         cohort_folder=lambda w: cohort_folder(w.cohort),
         model_folder=f"{R}/models/{{model}}",
-        code=code_hash("virtues_core", "workflow_scripts/common/virtues_embedder.py"),
     message:
         "Embedding {wildcards.cohort} with {wildcards.model}"
     script:

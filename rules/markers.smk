@@ -25,11 +25,11 @@ rule retrieve_sequences:
         mem_mb=megabytes(1000),
         runtime=60,
     params:
+        code=code("workflow_scripts/markers/retrieve_sequences.py"),
         sequences=SEQUENCES,
         uniprot_url=config["markers"]["uniprot_url"],
         seed=config["markers"]["esm2"]["seed"],
         cache=f"{config['archives']}/uniprot",
-        offline=config["offline"],
     message:
         "Retrieving the sequences of all markers"
     script:
@@ -48,8 +48,8 @@ rule retrieve_esm2:
         mem_mb=megabytes(1000),
         runtime=120,
     params:
+        code=code("workflow_scripts/markers/retrieve_esm2.py"),
         url=config["markers"]["esm2"]["weights"],
-        offline=config["offline"],
     message:
         "Retrieving the weights of ESM-2"
     script:
@@ -71,6 +71,7 @@ rule embed_markers:
         mem_mb=megabytes(8000),
         runtime=120,
     params:
+        code=code("workflow_scripts/markers/embed_markers.py"),
         source=config["markers"]["source"],
         esm2=config["markers"]["esm2"],
     message:

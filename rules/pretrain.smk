@@ -1,4 +1,7 @@
 # Training of every instance, each its own run.
+# Keys of `pretrain` that say how a run is operated. They change no number, so they retrain nothing:
+# the script reads them from the configuration.
+OPERATION = ("workers", "threads", "checkpoint_minutes", "log_every", "micro_batch")
 
 
 rule pretrain:
@@ -19,17 +22,13 @@ rule pretrain:
         mem_mb=megabytes(64000 if config["device"] == "cuda" else 4000),
         runtime=7 * 24 * 60 if config["device"] == "cuda" else 120,
     params:
-        settings=config["pretrain"],
+        code=code("workflow_scripts/pretrain/pretrain.py"),
+        settings={k: v for k, v in config["pretrain"].items() if k not in OPERATION},
         model=config["model"],
         device=config["device"],
         cohort_folders=lambda w: [cohort_folder(c) for c in STUDY.instances[w.instance]],
         # Kept beside the outputs, which a failed job loses; a resubmitted job goes on from here.
         checkpoint_folder=f"{R}/checkpoints/{{instance}}",
-        code=code_hash(
-            "virtues_core",
-            "workflow_scripts/common/training.py",
-            "workflow_scripts/common/crops.py",
-        ),
     message:
         "Pretraining {wildcards.instance}"
     script:

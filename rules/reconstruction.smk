@@ -8,6 +8,7 @@ RECONSTRUCTION = dict(
 )
 
 
+# Baselines have no decoder.
 rule reconstruct:
     input:
         weights=model_files,
@@ -20,19 +21,21 @@ rule reconstruct:
         f"{LOGS}/reconstruct/{{model}}_{{cohort}}.log",
     benchmark:
         f"{BENCH}/reconstruct/{{model}}_{{cohort}}.tsv"
+    wildcard_constraints:
+        model="|".join(INSTANCES),
     threads: config["reconstruction"]["threads"]
     resources:
         gpu=gpus,
         mem_mb=megabytes(32000 if config["device"] == "cuda" else 4000),
         runtime=24 * 60,
     params:
+        code=code("workflow_scripts/reconstruction/reconstruct.py"),
         settings=RECONSTRUCTION,
         seeds=SEEDS,
         min_coverage=config["tissue"]["min_coverage"],
         device=config["device"],
         cohort_folder=lambda w: cohort_folder(w.cohort),
         model_folder=f"{R}/models/{{model}}",
-        code=code_hash("virtues_core", "workflow_scripts/reconstruction/evaluation.py"),
     message:
         "Reconstructing {wildcards.cohort} with {wildcards.model}"
     script:
@@ -62,6 +65,7 @@ rule reconstruct_examples:
         mem_mb=megabytes(16000 if config["device"] == "cuda" else 4000),
         runtime=60,
     params:
+        code=code("workflow_scripts/reconstruction/reconstruct_examples.py"),
         settings=RECONSTRUCTION,
         examples=config["reconstruction"]["examples"],
         side=config["reconstruction"]["example_side"],
@@ -89,6 +93,7 @@ rule fig2a:
         mem_mb=megabytes(2000),
         runtime=10,
     params:
+        code=code("workflow_scripts/reconstruction/draw_examples.py"),
         target=TARGETS["fig2a"],
         strategy="independent",
         seeds=SEEDS,
@@ -110,6 +115,7 @@ use rule fig2a as fig2b with:
     benchmark:
         f"{BENCH}/figures/fig2b.tsv"
     params:
+        code=code("workflow_scripts/reconstruction/draw_examples.py"),
         target=TARGETS["fig2b"],
         strategy="marker",
         seeds=SEEDS,
@@ -129,6 +135,7 @@ use rule fig2a as fig2c with:
     benchmark:
         f"{BENCH}/figures/fig2c.tsv"
     params:
+        code=code("workflow_scripts/reconstruction/draw_examples.py"),
         target=TARGETS["fig2c"],
         strategy="niche",
         seeds=SEEDS,
@@ -154,6 +161,7 @@ rule fig2d:
         mem_mb=megabytes(4000),
         runtime=60,
     params:
+        code=code("workflow_scripts/reconstruction/fig2d.py"),
         target=TARGETS["fig2d"],
         bootstrap=config["reconstruction"]["bootstrap"],
         compared=COMPARED,

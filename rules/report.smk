@@ -18,6 +18,7 @@ rule not_built:
         mem_mb=megabytes(500),
         runtime=10,
     params:
+        code=code("workflow_scripts/report/not_built.py"),
         simulated=config["simulated"],
     message:
         "Recording what is not built yet"
@@ -51,7 +52,7 @@ rule claims_table:
         mem_mb=megabytes(500),
         runtime=10,
     params:
-        code=code_hash("workflow_scripts/common/verdict.py"),
+        code=code("workflow_scripts/report/claims_table.py"),
     message:
         "Setting the paper's numbers beside ours"
     script:
@@ -105,11 +106,11 @@ rule report:
         mem_mb=megabytes(1000),
         runtime=10,
     params:
+        code=code("workflow_scripts/report/report.py"),
         study=config["study"],
         simulated=config["simulated"],
         absent=STUDY.absent,
         config=config,
-        code=code_hash("workflow_scripts/report", "workflow_scripts/common/verdict.py"),
     message:
         "Writing the report"
     script:

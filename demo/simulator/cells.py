@@ -24,23 +24,30 @@ def mean_counts(mask, image):
     return np.stack(sums, axis=1) / areas(mask)[:, None]
 
 
-def neighbour_counts(mask, reach):
-    """Return for every cell [n] how many others come within `reach` pixels of it."""
+def neighbours(mask, reach):
+    """Return the pairs of cells that come within `reach` pixels of each other: [n, 2] labels.
+
+    Every pair is there twice, once from each side, sorted.
+    """
     height, width = mask.shape
-    pairs = set()
+    labels = mask.astype(np.int64)
+    pairs, base = [], labels.max() + 1
     for dy in range(reach + 1):
         for dx in range(-reach, reach + 1):
             if np.hypot(dy, dx) > reach:
                 continue
-            here = mask[: height - dy, max(-dx, 0) : width - max(dx, 0)]
-            there = mask[dy:, max(dx, 0) : width + min(dx, 0)]
+            here = labels[: height - dy, max(-dx, 0) : width - max(dx, 0)]
+            there = labels[dy:, max(dx, 0) : width + min(dx, 0)]
             touching = (here != there) & (here > 0) & (there > 0)
-            pairs.update(zip(here[touching].tolist(), there[touching].tolist(), strict=True))
-    neighbours = {frozenset(pair) for pair in pairs}
-    counts = np.zeros(int(mask.max()) + 1, int)
-    for pair in neighbours:
-        counts[list(pair)] += 1
-    return counts[1:]
+            pairs.append(np.unique(here[touching] * base + there[touching]))
+    first, second = np.divmod(np.concatenate(pairs), base)
+    both = np.concatenate([first * base + second, second * base + first])
+    return np.stack(np.divmod(np.unique(both), base), axis=1)
+
+
+def neighbour_counts(mask, reach):
+    """Return for every cell [n] how many others come within `reach` pixels of it."""
+    return np.bincount(neighbours(mask, reach)[:, 0], minlength=int(mask.max()) + 1)[1:]
 
 
 def near_border(region, mask, distance):

@@ -7,13 +7,19 @@ from pathlib import Path
 import numpy as np
 import yaml
 
-from demo.simulator import damond2019, danenberg2022
-from demo.simulator.patients import Patient, draw_patients
+from demo.simulator import cords2024, damond2019, danenberg2022, hoch2022, wang2023
+from demo.simulator.patients import Patient, at_visit, draw_patients, follow_first
 from demo.simulator.tissue import Tissue, simulate_tissue
 from workflow_scripts.common.errors import InputError
 
 EFFECTS = Path(__file__).with_name("effects.yaml")
-LAYOUTS = {"damond2019": damond2019, "danenberg2022": danenberg2022}
+LAYOUTS = {
+    "damond2019": damond2019,
+    "danenberg2022": danenberg2022,
+    "cords2024": cords2024,
+    "wang2023": wang2023,
+    "hoch2022": hoch2022,
+}
 UNDERSIZED = (200, 240)  # sides in px of a tissue that is too small for a sub-image of 256 px
 
 
@@ -21,7 +27,7 @@ UNDERSIZED = (200, 240)  # sides in px of a tissue that is too small for a sub-i
 class SimulatedCohort:
     """Patients and tissues; `owners` [tissue] is the patient's index.
 
-    `unimaged` patients have a clinical row and no tissue, `unpublished` tissues (of the first
+    `samples` [tissue] is the patient as sampled for it: its composition, and at which time. `unimaged` patients have a clinical row and no tissue, `unpublished` tissues (of the first
     patient) have a mask and cells but no image: real archives hold some of both. `rng` is for
     what the archive adds: survival, and variables without a planted effect.
     """
@@ -29,6 +35,7 @@ class SimulatedCohort:
     patients: list[Patient]
     tissues: list[Tissue]
     owners: list[int]
+    samples: list[Patient]
     unimaged: list[Patient]
     unpublished: list[Tissue]
     rng: np.random.Generator
@@ -55,22 +62,41 @@ def section_of(cohort_id, effects):
     return effects["cohorts"][cohort_id.removeprefix("sim_")]
 
 
+def plan_tissues(section, patients, tissues):
+    """Return (owner, time) of each tissue; the time is None for a cohort without visits.
+
+    With visits as many patients as possible are sampled at every time; tissues that are left over
+    are first samples of further patients.
+    """
+    if "visits" not in section:
+        return [(index % patients, None) for index in range(tissues)]
+    times = section["visits"]["values"]
+    followed = min(tissues // len(times), patients)
+    plan = [(owner, time) for time in times for owner in range(followed)]
+    rest = min(tissues - len(plan), patients - followed)
+    return plan + [(followed + index, times[0]) for index in range(rest)]
+
+
 def simulate_cohort(cohort_id, effects, settings):
     """Draw one cohort from the effects table and the `simulation` section of the settings."""
     layout = layout_of(cohort_id)
     section = section_of(cohort_id, effects)
-    streams = np.random.default_rng([settings["seed"], zlib.crc32(cohort_id.encode())]).spawn(4)
-    patients = draw_patients(streams[0], section, settings["patients"])
+    streams = np.random.default_rng([settings["seed"], zlib.crc32(cohort_id.encode())]).spawn(5)
+    patients = follow_first(section, draw_patients(streams[0], section, settings["patients"]))
     unimaged = draw_patients(streams[1], section, layout.UNIMAGED_PATIENTS)
-    owners = [index % len(patients) for index in range(settings["tissues"])]
-    last = settings["tissues"] - 1
+    plan = plan_tissues(section, len(patients), settings["tissues"])
+    samples = [
+        patients[owner] if time is None else at_visit(streams[4], section, patients[owner], time)
+        for owner, time in plan
+    ]
+    last = len(plan) - 1
     low, high = settings["side"]
     tissues = []
     for index, rng in enumerate(streams[2].spawn(last + 1 + layout.UNPUBLISHED_TISSUES)):
         small = index == last and cohort_id in settings["undersized"]
         sides = UNDERSIZED if small else (low, high)
         shape = tuple(int(side) for side in rng.integers(sides[0], sides[1], 2, endpoint=True))
-        patient = patients[owners[index] if index <= last else 0]
+        sample = samples[index if index <= last else 0]
         cells = round(settings["cells"] * min(1, shape[0] * shape[1] / high**2))
         tissues.append(
             simulate_tissue(
@@ -79,10 +105,10 @@ def simulate_cohort(cohort_id, effects, settings):
                 cells,
                 section,
                 effects["measurement"],
-                patient.niche_shares,
-                patient.type_shares,
+                sample.niche_shares,
+                sample.type_shares,
             )
         )
-    return SimulatedCohort(
-        patients, tissues[: last + 1], owners, unimaged, tissues[last + 1 :], streams[3]
-    )
+    owners = [owner for owner, _ in plan]
+    published, unpublished = tissues[: last + 1], tissues[last + 1 :]
+    return SimulatedCohort(patients, published, owners, samples, unimaged, unpublished, streams[3])

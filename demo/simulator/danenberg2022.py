@@ -2,27 +2,43 @@
 
 One zip with the root MBTMEIMCPublic/: float stacks and masks named by patient and ImageNumber, one
 table of cells, one clinical table, the panel and the order of the stack. Patients are written
-MB-9000 in tables and MB9000 in file names. The archive holds the clinical table as .fst, a format
-of R; here it is the CSV that a conversion gives. Masks and table agree, as after the correction
-that was published later (Zenodo 15615709).
+MB-9000 in tables and MB9000 in file names. The archive holds the clinical table and the neighbours
+with their TME structures as .fst, a format of R; here they are the CSV that a conversion gives.
+Masks and table agree, as after the correction that was published later (Zenodo 15615709).
 """
 
 import numpy as np
 
 from demo.simulator.archives import csv_bytes, tiff_bytes, write_zip, zenodo_record
-from demo.simulator.cells import areas, centroids, mean_counts, near_border
+from demo.simulator.cells import areas, centroids, mean_counts, near_border, neighbours
 from demo.simulator.patients import draw_survival
 
 UNIMAGED_PATIENTS = 1
 UNPUBLISHED_TISSUES = 0
 ROOT = "MBTMEIMCPublic"
 INTERFACE = 15  # px from the border of the tumour
+TOUCHING = 3  # px between cells that are neighbours
+# The ten published structures in their printed order; the niches of the simulation are four.
+STRUCTURES = (
+    "Suppressed expansion",
+    "APC enriched",
+    "TLS-like",
+    "Active IR",
+    "FSP1^{+} enriched",
+    "Active stroma",
+    "PDPN^{+} active stroma",
+    "CD8^{+} & macrophages",
+    "Granulocyte enriched",
+    "Vascular stroma",
+)
 SECONDARY = {"ER": "Rabbit IgG (H+L)"}  # the panel names the secondary antibody here
 README = """Simulated data. No patient, tissue or measurement in these files is real.
 The files and columns follow those of Danenberg et al. 2022 (Zenodo 6036188) where they are
-publicly described, with a subset of the channels. IMCClinical.csv is the table that the archive
-holds as IMCClinical.fst (a format of R), in the form that a conversion to CSV gives.
-Not imitated: the .fst files, annotation workbooks, CellNeighbours and TMEStructuresAnnotation.
+publicly described, with a subset of the channels. IMCClinical.csv and CellNeighbours.csv are the
+tables that the archive holds as IMCClinical.fst and CellNeighbours.fst (a format of R), in the form
+that a conversion to CSV gives. CellNeighbours lists every pair of neighbours from both sides, with
+the structure of the cell in `from`; cells of the tumour are in no structure (NA).
+Not imitated: the .fst files and the annotation workbooks.
 """
 
 
@@ -43,6 +59,8 @@ def write(folder, section, cohort):
     members += [
         (f"{ROOT}/SingleCells.csv", _single_cells(section, cohort, numbers, epitopes)),
         (f"{ROOT}/IMCClinical.csv", _clinical(section, cohort)),
+        (f"{ROOT}/CellNeighbours.csv", _neighbours(cohort, numbers)),
+        (f"{ROOT}/TMEStructuresAnnotation.csv", _structures()),
         (f"{ROOT}/AbPanel.csv", _panel(section)),
         (f"{ROOT}/markerStackOrder.csv", csv_bytes(["Isotope", "Epitope"], order)),
     ]
@@ -82,6 +100,22 @@ def _single_cells(section, cohort, numbers, epitopes):
             keys = [number, i + 1, _metabric_id(owner), name]
             rows.append([*keys, *flags, *means[i].tolist(), *geometry])
     return csv_bytes(columns, rows)
+
+
+def _neighbours(cohort, numbers):
+    """Return the edges between neighbouring cells; a structure is written as its printed order."""
+    order = {name: number for number, name in enumerate(STRUCTURES, start=1)}
+    rows = []
+    for number, tissue, owner in zip(numbers, cohort.tissues, cohort.owners, strict=True):
+        structures = [order.get(name) for name in tissue.cell_niches]
+        for cell, other in neighbours(tissue.cell_mask, TOUCHING).tolist():
+            rows.append([cell, other, number, _metabric_id(owner), structures[cell - 1]])
+    return csv_bytes(["from", "to", "ImageNumber", "metabric_id", "TMEStructure"], rows)
+
+
+def _structures():
+    rows = [[n, f"#{n * 1644825:06x}", name] for n, name in enumerate(STRUCTURES, start=1)]
+    return csv_bytes(["print_order", "colours", "Label"], rows)
 
 
 def _clinical(section, cohort):

@@ -1,4 +1,4 @@
-"""Patients: clinical variables that shape a tissue's composition, and survival that follows it.
+"""Patients: clinical variables that shape a tissue's composition; survival and response follow it.
 
 Cheap enough for hundreds of patients without any image.
 """
@@ -7,14 +7,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-CONCENTRATION = 80  # of the Dirichlet draw around a patient's expected niche shares
-
 
 @dataclass
 class Patient:
     """Clinical `attributes` {name: value}, `niche_shares` {niche: share}, `type_shares` per niche.
 
-    Shares sum to 1.
+    Shares sum to 1. A patient who is sampled at several times is one such record per time.
     """
 
     attributes: dict
@@ -32,17 +30,66 @@ def draw_patients(rng, cohort, count):
         attributes = dict(zip(columns, values, strict=True))
         attributes |= derived_attributes(cohort, attributes)
         expected = expected_niche_shares(cohort, attributes)
-        drawn = rng.dirichlet(CONCENTRATION * np.array(list(expected.values())))
-        patients.append(
-            Patient(
-                attributes,
-                dict(zip(expected, np.clip(drawn, 0.01, None), strict=True)),
-                type_shares(cohort, attributes),
-            )
-        )
-    for patient in patients:
-        patient.niche_shares = _normalised(patient.niche_shares)
+        shares = _drawn(rng, expected, cohort["concentration"])
+        patients.append(Patient(attributes, shares, type_shares(cohort, attributes)))
+    if "response" in cohort:
+        draw_response(rng, cohort, patients)
     return patients
+
+
+def draw_response(rng, cohort, patients):
+    """Give every patient a value of the response variable.
+
+    Its first value goes to those with the highest log-odds plus logistic noise, as many as the
+    table's share of each group says: a logistic model with the prevalence held exactly.
+    """
+    spec = cohort["response"]
+    propensity = response_log_odds(cohort, patients) + rng.logistic(size=len(patients))
+    groups = {}
+    for index, patient in enumerate(patients):
+        groups.setdefault(patient.attributes[spec["within"]], []).append(index)
+    for members in groups.values():
+        ranked = sorted(members, key=lambda index: -propensity[index])
+        responders = round(spec["share"] * len(members))
+        for rank, index in enumerate(ranked):
+            patients[index].attributes[spec["variable"]] = spec["values"][rank >= responders]
+
+
+def at_visit(rng, cohort, patient, value):
+    """Return the patient as sampled at the time `value` of the cohort's `visits`.
+
+    The first time is the patient's own composition; later ones add the niche effects that name the
+    time, and a Dirichlet draw: another piece of the same tumour.
+    """
+    visits = cohort["visits"]
+    attributes = patient.attributes | {visits["variable"]: value}
+    shares = patient.niche_shares
+    if value != visits["values"][0]:
+        rows = [row for row in cohort["effects"] if _names(row, visits["variable"])]
+        changed = {
+            name: share * np.exp(sum(_sizes({"effects": rows}, "niche", attributes, name)))
+            for name, share in shares.items()
+        }
+        shares = _drawn(rng, _normalised(changed), visits["concentration"])
+    return Patient(attributes, shares, type_shares(cohort, attributes))
+
+
+def follow_first(cohort, patients):
+    """Return the patients in the order in which they are sampled.
+
+    Without `visits` as drawn; with them, first those that `visits.first` names, and in each part
+    the values of the response take turns.
+    """
+    if "visits" not in cohort:
+        return patients
+    first, variable = cohort["visits"]["first"], cohort["response"]["variable"]
+    seen, order = {}, []
+    for index, patient in enumerate(patients):
+        part = not _matches(first, patient.attributes)
+        key = part, patient.attributes[variable]
+        seen[key] = seen.get(key, 0) + 1
+        order.append((part, seen[key], index))
+    return [patients[index] for *_, index in sorted(order)]
 
 
 def quota(rng, frequencies, count):
@@ -84,23 +131,41 @@ def type_shares(cohort, attributes):
     }
 
 
-def draw_survival(rng, cohort, patients):
-    """Return (years [n], died [n] bool): exponential times, `hazard` effects, uniform censoring."""
-    survival = cohort["survival"]
-    rate = survival["deaths_per_year"] * np.exp(log_hazard(cohort, patients))
-    death = rng.exponential(1 / rate)
+def draw_survival(rng, cohort, patients, event="death"):
+    """Return (years [n], seen [n] bool): exponential times, `hazard` effects, uniform censoring."""
+    survival = cohort["survival"][event]
+    rate = survival["per_year"] * np.exp(log_hazard(cohort, patients, event))
+    time = rng.exponential(1 / rate)
     followed = rng.uniform(*survival["followed_years"], len(patients))
-    return np.minimum(death, followed), death <= followed
+    return np.minimum(time, followed), time <= followed
 
 
-def log_hazard(cohort, patients):
+def draw_course(rng, cohort, patients):
+    """Return years and whether seen [n] of death, then of relapse; death ends the wait for both."""
+    years, died = draw_survival(rng, cohort, patients, "death")
+    until, relapsed = draw_survival(rng, cohort, patients, "relapse")
+    return years, died, np.minimum(until, years), relapsed & (until <= years)
+
+
+def log_hazard(cohort, patients, event="death"):
     """Return the log hazard of each patient relative to the cohort's expected composition."""
+    return _linear(cohort, patients, "hazard", event)
+
+
+def response_log_odds(cohort, patients):
+    """Return the log-odds of response of each patient, relative to the expected composition."""
+    return _linear(cohort, patients, "response", cohort["response"]["values"][0])
+
+
+def _linear(cohort, patients, kind, target):
+    """Return the sum [n] of the rows' sizes times the niche's excess share in units of 0.1."""
     total = np.zeros(len(patients))
     for row in cohort["effects"]:
-        if row["kind"] == "hazard":
+        if row["kind"] == kind and row["target"] == target:
             usual = cohort["niches"][row["cause"]]["share"]
             share = np.array([patient.niche_shares[row["cause"]] for patient in patients])
-            total += row["size"] * (share - usual) / 0.1
+            hit = [_matches(row.get("when", {}), patient.attributes) for patient in patients]
+            total += row["size"] * (share - usual) / 0.1 * hit
     return total
 
 
@@ -112,8 +177,18 @@ def _sizes(cohort, kind, attributes, target):
     ]
 
 
+def _names(row, variable):
+    return row["kind"] == "niche" and variable in row["cause"]
+
+
 def _matches(values, attributes):
-    return all(attributes[name] == value for name, value in values.items())
+    return all(attributes.get(name) == value for name, value in values.items())
+
+
+def _drawn(rng, expected, concentration):
+    """Return shares around the expected ones; none below 1 %, so that every niche has some area."""
+    drawn = rng.dirichlet(concentration * np.array(list(expected.values())))
+    return _normalised(dict(zip(expected, np.clip(drawn, 0.01, None), strict=True)))
 
 
 def _normalised(shares):

@@ -138,15 +138,15 @@ def test_offline_says_which_file_to_put_where_and_takes_it_from_there(workplace,
     source = workplace / "own/placed/p1_1.tiff"
     digest = hashlib.sha256(source.read_bytes()).hexdigest()
     file = {"name": "p1_1.tiff", "url": "https://example.org/p1_1.tiff", "sha256": digest}
-    name = study(
-        {"offline": True}, source={"files": [file | {"size": source.stat().st_size}]}, modality="x"
-    )
+    size = source.stat().st_size
+    name = study({"offline": True}, source={"files": [file | {"size": size}]})
     wanted = workplace / "results/archives" / name / "p1_1.tiff"
     sentence = (
         f"offline: results/archives/{name}/p1_1.tiff is not there; "
         "get https://example.org/p1_1.tiff elsewhere and put it there."
     )
     fails_with(run(name, "retrieve_all"), sentence)
+    wanted.parent.mkdir(exist_ok=True)
     source.rename(wanted)
     assert run(name, "retrieve_all").returncode == 0
     assert (wanted.parent / "retrieved.json").exists()

@@ -1,5 +1,6 @@
 """F1 of a linear probe on cell tokens, per class and on average, for every model (Fig. 3b)."""
 
+from itertools import cycle
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -106,7 +107,7 @@ def draw_task(axis, rows):
     classes = support.drop("macro-F1").sort_values(ascending=False)
     order = ["macro-F1", *classes.index]
     models = list(dict.fromkeys(rows["model"]))
-    shapes = dict(zip(models, "oXs^Dv", strict=False))
+    shapes = dict(zip(models, cycle("oXs^Dv"), strict=False))
     offsets = np.linspace(-0.18, 0.18, len(models)) if len(models) > 1 else [0.0]
     for model, offset in zip(models, offsets, strict=True):
         ours = rows[rows["model"] == model].set_index("class").loc[order]

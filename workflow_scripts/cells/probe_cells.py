@@ -48,12 +48,14 @@ def main(snakemake):
     log.info("%d labelled train and %d test cells", len(train), len(test))
     table = pd.DataFrame(columns=[*COLUMNS, "converged"])
     if train["truth"].nunique() > 1 and len(test):
-        values = tokens[:]
-        at = values[train["position"].to_numpy()], train["truth"].to_numpy()
-        probe, converged = fit_probe(*at, params.regularisation, params.max_iterations)
+        train_tokens, test_tokens = (
+            tokens.oindex[part["position"].to_numpy(dtype=int)] for part in (train, test)
+        )
+        probe, converged = fit_probe(
+            train_tokens, train["truth"], params.regularisation, params.max_iterations
+        )
         log.info("converged: %s, iterations %s", converged, probe.n_iter_.tolist())
-        predicted = probe.predict(values[test["position"].to_numpy()])
-        table = confusion(test, predicted).assign(converged=converged)
+        table = confusion(test, probe.predict(test_tokens)).assign(converged=converged)
     table.to_parquet(snakemake.output.confusion, index=False)
 
 

@@ -161,7 +161,7 @@ def main(snakemake):
         for folder in parts[:3]:
             folder.mkdir()
         folders = dict(zip(("images", "cell_masks", "tissue_masks"), parts, strict=False))
-        sigma = params.tissue["mask_sigma"]
+        sigma = params.mask_sigma
         tissues, cells, summary = ingest(source, cohort, folders, sigma, snakemake.threads)
         for table, part in zip((source.panel, tissues, cells), parts[3:6], strict=True):
             table.to_parquet(part, index=False)

@@ -8,10 +8,10 @@ from functools import partial
 from pathlib import Path
 
 from workflow_scripts.cohorts.records import describe_files
-from workflow_scripts.cohorts.transfer import PIECE, fetch, get_text
 from workflow_scripts.common.cohort import absent_reason, load_cohort, local_path
 from workflow_scripts.common.errors import InputError
 from workflow_scripts.common.job import log, run
+from workflow_scripts.common.transfer import PIECE, fetch, get_text
 
 
 def retrieve(cohort, folder, offline=False, sleep=time.sleep):
@@ -28,6 +28,8 @@ def retrieve(cohort, folder, offline=False, sleep=time.sleep):
     files = []
     for file in describe_files(cohort, folder, partial(get_text, sleep=sleep), offline):
         path = folder / file["name"]
+        if path.exists() and local_path(file.get("url") or ""):
+            path.unlink()  # copied from this machine, where it may have changed since
         if path.exists():
             found = measure(path)
             _check(found, file, path, "remove it to retrieve it again")
@@ -89,7 +91,7 @@ def main(snakemake):
     """Retrieve one cohort and say what came in retrieved.json, beside its files."""
     output = Path(snakemake.output.retrieved)
     cohort = load_cohort(snakemake.input.cohort)
-    answer = retrieve(cohort, output.parent, snakemake.params.offline)
+    answer = retrieve(cohort, output.parent, snakemake.config["offline"])
     part = output.with_name(f".{output.name}.part")
     part.write_text(json.dumps(answer, indent=1) + "\n")
     os.replace(part, output)

@@ -2,10 +2,12 @@
 
 import numpy as np
 
+FEWEST = 3  # two patients have three resamples, which is no distribution
+
 
 def resamples(n_patients, repeats, seed):
-    """Return bootstrap weights [repeats, n_patients]; none when there are fewer than 2 patients."""
-    if n_patients < 2:
+    """Return bootstrap weights [repeats, n_patients]; none for fewer than `FEWEST` patients."""
+    if n_patients < FEWEST:
         return np.empty((0, n_patients))
     generator = np.random.default_rng(seed)
     return generator.multinomial(n_patients, np.full(n_patients, 1 / n_patients), repeats)

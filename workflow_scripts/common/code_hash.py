@@ -1,21 +1,64 @@
-"""A hash of what code does, so that an edited docstring retrains nothing."""
+"""A hash of what a script does, so that an edited docstring retrains nothing."""
 
 import ast
 import hashlib
+from functools import cache
 from pathlib import Path
 
+ROOT = Path(__file__).resolve().parents[2]
+PACKAGES = ("virtues_core", "workflow_scripts", "demo")
+# They say what happens and where it came from, but change no number.
+SILENT = {f"workflow_scripts/common/{name}.py" for name in ("job", "mock", "errors", "provenance")}
 
-def code_hash(*paths):
-    """Return a hash of the syntax trees of Python files and folders, docstrings left out."""
+
+def code_hash(script):
+    """Return a hash of a script (path from the root) and of all that it imports from here.
+
+    Syntax trees are hashed, with docstrings left out: comments and layout do not count.
+    """
     digest = hashlib.sha256()
-    for path in map(Path, paths):
-        for file in sorted(path.rglob("*.py")) if path.is_dir() else [path]:
-            digest.update(file.name.encode() + _without_docstrings(file.read_text()).encode())
+    for file in sorted(_reached(ROOT / script)):
+        name = file.relative_to(ROOT).as_posix()
+        if name not in SILENT:
+            digest.update(name.encode() + _without_docstrings(file).encode())
     return digest.hexdigest()[:16]
 
 
-def _without_docstrings(source):
-    tree = ast.parse(source)
+def _reached(file):
+    """Return `file` and the files of this repository that it imports, directly or not."""
+    reached, ahead = set(), [file]
+    while ahead:
+        file = ahead.pop()
+        if file not in reached:
+            reached.add(file)
+            ahead += _imports(file)
+    return reached
+
+
+@cache
+def _imports(file):
+    names = set()
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+    return [
+        path
+        for name in names
+        if name.split(".")[0] in PACKAGES
+        for path in _modules(ROOT.joinpath(*name.split(".")))
+    ]
+
+
+def _modules(path):
+    """Return the files that importing a dotted name runs: a module, or a package's __init__."""
+    return [file for file in (path.with_suffix(".py"), path / "__init__.py") if file.is_file()]
+
+
+@cache
+def _without_docstrings(file):
+    tree = ast.parse(file.read_text())
     for node in ast.walk(tree):
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
             if ast.get_docstring(node, clean=False) is not None:

@@ -2,6 +2,8 @@
 
 import numpy as np
 
+# Rounding leaves a constant with a variance of about 1e-16 of its square.
+ROUNDING = 1e-9
 MOMENTS = ("n", "sum_truth", "sum_guess", "sum_truth2", "sum_guess2", "sum_product")
 
 
@@ -19,23 +21,27 @@ def pearson(sums):
     n, x, y, xx, yy, xy = np.moveaxis(np.asarray(sums, np.float64), -1, 0)
     with np.errstate(invalid="ignore", divide="ignore"):
         var_x, var_y, cov = xx / n - (x / n) ** 2, yy / n - (y / n) ** 2, xy / n - x * y / n**2
-        # Rounding leaves a constant with a variance of about 1e-16 of its square.
-        varies = (var_x > 1e-9 * xx / n) & (var_y > 1e-9 * yy / n)
+        varies = (var_x > ROUNDING * xx / n) & (var_y > ROUNDING * yy / n)
         return np.where(varies, cov / np.sqrt(var_x * var_y), np.nan)
 
 
-def channel_correlation(images):
-    """Return the signed Pearson matrix [C, C] over the pixels of all `images` ([C, ...] each)."""
+def channel_correlation(images, channels):
+    """Return the signed Pearson matrix [C, C] over the pixels of `images`, C = `channels`.
+
+    NaN beside a constant channel; all NaN without any image.
+    """
     n, total, products = 0, 0.0, 0.0
     for image in images:
         pixels = np.asarray(image, np.float64).reshape(len(image), -1)
         n += pixels.shape[1]
         total = total + pixels.sum(axis=1)
         products = products + pixels @ pixels.T
+    if n == 0:
+        return np.full((channels, channels), np.nan)
     covariance = products / n - np.outer(total, total) / n**2
-    deviation = np.sqrt(np.diag(covariance).clip(0))
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return covariance / np.outer(deviation, deviation)
+    variance, square = np.diag(covariance), np.diag(products) / n
+    deviation = np.sqrt(np.where(variance > ROUNDING * square, variance, np.nan))
+    return covariance / np.outer(deviation, deviation)
 
 
 def most_correlated_channel(correlation):

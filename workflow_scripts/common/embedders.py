@@ -20,7 +20,6 @@ class Embedder(Protocol):
     """A model as the evaluations see it; none of them asks which one it is."""
 
     name: str
-    trained_by: str | None  # the rule that trains it
 
     def usable(self, accessions):
         """Return the positions of the channels that the model can read, and why not the rest."""
@@ -51,7 +50,6 @@ class MeanIntensity:
     """Baseline: the mean standardised intensity of every channel (D9)."""
 
     name = "mean_intensity"
-    trained_by = None
 
     def __init__(self, crop, patch):
         self.crop, self.patch = crop, patch

@@ -10,6 +10,7 @@ from workflow_scripts.common.validation import check
 
 ROOT = Path(__file__).resolve().parents[2]
 BASELINES = ("mean_intensity",)
+SETTINGS = "settings (config.yaml and its overlays)"
 
 
 class Study:
@@ -18,18 +19,20 @@ class Study:
     def __init__(self, config):
         """Check `config`, the merged settings; an InputError names the first wrong key."""
         schema = yaml.safe_load((ROOT / "config.schema.yaml").read_text())
-        check(config, schema, "config.yaml")
+        check(config, schema, SETTINGS)
         self.config = config
         self.cohorts, self.absent = {}, {}  # cohorts by id; id -> why its data are not here
         for cohort in map(load_cohort, config["cohorts"]):
             reason = absent_reason(cohort, Path(config["archives"]) / cohort.id)
             if reason:
                 self.absent[cohort.id] = reason
+            elif cohort.id in self.cohorts:
+                raise InputError(f"{SETTINGS}: cohorts: {cohort.id} is listed twice; keep one")
             else:
                 self.cohorts[cohort.id] = cohort
         if not self.cohorts:
             raise InputError(
-                f"config.yaml: cohorts: none can be read: {'; '.join(self.absent.values())}"
+                f"{SETTINGS}: cohorts: none can be read: {'; '.join(self.absent.values())}"
             )
         self.instances = {i["name"]: self._instance_cohorts(i) for i in config["instances"]}
         self._check_models()
@@ -42,33 +45,63 @@ class Study:
         unknown = sorted(set(instance["cohorts"]) - set(self.cohorts) - set(self.absent))
         if unknown:
             raise InputError(
-                f"config.yaml: instances.{instance['name']}: cohort {unknown[0]!r} is not in "
+                f"{SETTINGS}: instances.{instance['name']}: cohort {unknown[0]!r} is not in "
                 f"`cohorts`; expected some of {', '.join(self.cohorts)}"
             )
         return [cohort for cohort in instance["cohorts"] if cohort in self.cohorts]
 
     def _check_models(self):
+        names = [instance["name"] for instance in self.config["instances"]]
+        for name in names:
+            if names.count(name) > 1 or name in BASELINES:
+                raise InputError(
+                    f"{SETTINGS}: instances: the name {name!r} is taken; choose another"
+                )
         known = [*self.instances, *BASELINES]
         for model in self.config["models"]:
             if model not in known:
                 raise InputError(
-                    f"config.yaml: models: {model!r} is neither an instance nor a baseline; "
+                    f"{SETTINGS}: models: {model!r} is neither an instance nor a baseline; "
                     f"expected one of {', '.join(known)}"
                 )
-        patch = self.config["model"]["patch"]
+        model, pretrain = self.config["model"], self.config["pretrain"]
+        side = self.config["sub_images"]["side"] or pretrain["crop"]
+        patch = model["patch"]
         for section in ("pretrain", "embed"):
             crop = self.config[section]["crop"]
             if crop % patch:
                 raise InputError(
-                    f"config.yaml: {section}.crop: {crop} px is not a multiple of model.patch "
+                    f"{SETTINGS}: {section}.crop: {crop} px is not a multiple of model.patch "
                     f"({patch} px); choose a multiple"
                 )
 
+        for wrong, sentence in (
+            (model["width"] % (4 * model["heads"]), "model.width: must divide by 4 x model.heads"),
+            (pretrain["crop"] > side, "pretrain.crop: must fit into sub_images.side"),
+            (
+                self.config["embed"]["stride"] > self.config["embed"]["crop"],
+                "embed.stride: must not exceed embed.crop, or cells are skipped",
+            ),
+            (_falls(pretrain["mask_ratio"]), "pretrain.mask_ratio: must be [lowest, highest]"),
+            (
+                _falls(pretrain["channel_dropout"]) or pretrain["channel_dropout"][1] == 1,
+                "pretrain.channel_dropout: must be [lowest, highest] below 1",
+            ),
+        ):
+            if wrong:
+                raise InputError(f"{SETTINGS}: {sentence}; change one of them")
+
     def _check_markers(self):
         markers = self.config["markers"]
+        made_up = markers["sequences"] == "synthetic" or markers["esm2"]["weights"] == "seeded"
+        if markers["source"] == "esm2" and made_up and not self.config["simulated"]:
+            raise InputError(
+                f"{SETTINGS}: simulated: synthetic sequences or seeded weights make no real marker "
+                "embeddings; expected `simulated: true` beside them"
+            )
         if markers["source"] == "table" and not markers["table"]:
             raise InputError(
-                "config.yaml: markers.table: `source: table` needs the path of a table of ready "
+                f"{SETTINGS}: markers.table: `source: table` needs the path of a table of ready "
                 "embeddings; name one, or set `source: esm2`"
             )
 
@@ -76,6 +109,10 @@ class Study:
         for cohort in self.cohorts.values():
             if cohort.simulated and not self.config["simulated"]:
                 raise InputError(
-                    f"config.yaml: simulated: cohort {cohort.id} is simulated; expected "
+                    f"{SETTINGS}: simulated: cohort {cohort.id} is simulated; expected "
                     "`simulated: true`, so that no number passes for a measurement"
                 )
+
+
+def _falls(limits):
+    return limits[0] > limits[1]

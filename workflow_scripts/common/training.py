@@ -7,6 +7,7 @@ not depend on how a batch is cut into micro-batches.
 
 import json
 import math
+import shutil
 import signal
 import sys
 import time
@@ -20,6 +21,7 @@ from safetensors.torch import load_file, save_file
 from workflow_scripts.common.errors import InputError
 from workflow_scripts.common.job import log
 
+START = {"step": 0, "losses": [], "seconds": 0.0}
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGUSR1)
 
 
@@ -90,6 +92,10 @@ class Checkpoint:
         save_file(tensors, part, {"state": json.dumps(header)})
         part.replace(self.folder / "latest.safetensors")
 
+    def remove(self):
+        """Delete the state of a run whose weights are written."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
     def resume(self, model, optimizer, scaler):
         """Load the last state and return its progress, or None when there is none."""
         path = self.folder / "latest.safetensors"
@@ -117,7 +123,7 @@ class Checkpoint:
 
 
 def train(model, objective, micro_batches, steps, settings, device, checkpoint):
-    """Train `model` for `steps` optimiser steps and return the loss of every step.
+    """Train `model` for `steps` optimiser steps; return the loss of every step and the seconds.
 
     `micro_batches(first_step)` yields the micro-batches from that step on. On SIGTERM or SIGUSR1
     (a cluster's wall time) the state is saved and the process exits with 1; the next start
@@ -127,7 +133,7 @@ def train(model, objective, micro_batches, steps, settings, device, checkpoint):
     dtype = {"fp16": torch.float16, "bf16": torch.bfloat16, "fp32": torch.float32}[precision]
     optimizer = make_optimizer(model, settings)
     scaler = torch.amp.GradScaler(device, enabled=precision == "fp16")
-    progress = checkpoint.resume(model, optimizer, scaler) or {"step": 0, "losses": []}
+    progress = checkpoint.resume(model, optimizer, scaler) or START
     first, losses = progress["step"], [torch.tensor(loss) for loss in progress["losses"]]
     log.info("training on %s in %s from step %d to %d", device, precision, first, steps)
 
@@ -158,7 +164,8 @@ def train(model, objective, micro_batches, steps, settings, device, checkpoint):
             )
         due = time.monotonic() - saved > 60 * settings["checkpoint_minutes"]
         if due or (stop and done < steps):
-            state = {"step": done, "losses": torch.stack(losses).tolist()}
+            seconds = progress["seconds"] + time.monotonic() - started
+            state = {"step": done, "losses": torch.stack(losses).tolist(), "seconds": seconds}
             checkpoint.save(model, optimizer, scaler, state)
             saved = time.monotonic()
         if stop and done < steps:
@@ -166,7 +173,8 @@ def train(model, objective, micro_batches, steps, settings, device, checkpoint):
             sys.exit(1)
     for number, handler in handlers.items():
         signal.signal(number, handler)
-    return [float(loss) for loss in losses]
+    seconds = progress["seconds"] + time.monotonic() - started
+    return [float(loss) for loss in losses], seconds
 
 
 def accumulate_gradients(objective, batch, model, scaler, autocast):

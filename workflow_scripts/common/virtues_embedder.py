@@ -32,8 +32,6 @@ def open_model(folder, embeddings, device):
 class VirTuesEmbedder:
     """Tokens and reconstructions of one trained VirTues instance."""
 
-    trained_by = "pretrain"
-
     def __init__(self, name, model, accessions, settings):
         """`settings`: `crop` and `stride` in px, `batch` in crops."""
         self.name, self.model, self.settings = name, model, settings

@@ -149,7 +149,7 @@ def main(snakemake):
         records = {a: (description, synthetic_sequence(a, params.seed)) for a in cohorts}
     elif params.sequences == "uniprot":
         records = sequences_from_uniprot(
-            cohorts, params.uniprot_url.rstrip("/"), params.cache, params.offline
+            cohorts, params.uniprot_url.rstrip("/"), params.cache, snakemake.config["offline"]
         )
     else:
         records = sequences_from_file(params.sequences, cohorts)

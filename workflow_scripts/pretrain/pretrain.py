@@ -1,12 +1,12 @@
 """Train one VirTues instance (Methods, "Pretraining")."""
 
+import hashlib
 import json
-import time
 from functools import partial
 from pathlib import Path
 
 import torch
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, Sampler
 
 from virtues_core import (
     VirTues,
@@ -38,20 +38,27 @@ class MaskedCrops(Dataset):
         return torch.from_numpy(image), torch.from_numpy(channels), mask
 
 
+class MicroBatches(Sampler):
+    """The crops of each micro-batch, as numbers of the endless stream of crops."""
+
+    def __init__(self, first_step, steps, settings):
+        self.steps = range(first_step, steps)
+        self.batch, self.micro_batch = settings["batch"], settings["micro_batch"]
+
+    def __iter__(self):
+        for step in self.steps:
+            for offset in range(0, self.batch, self.micro_batch):
+                end = min(offset + self.micro_batch, self.batch)
+                yield list(range(step * self.batch + offset, step * self.batch + end))
+
+
 def micro_batches(dataset, steps, settings):
     """Return a function that yields packed micro-batches from a given step on."""
 
     def stream(first_step):
-        batch, micro = settings["batch"], settings["micro_batch"]
-        starts = (step * batch for step in range(first_step, steps))
-        index_lists = [
-            list(range(start + offset, start + min(offset + micro, batch)))
-            for start in starts
-            for offset in range(0, batch, micro)
-        ]
         return DataLoader(
             dataset,
-            batch_sampler=index_lists,
+            batch_sampler=MicroBatches(first_step, steps, settings),
             collate_fn=partial(pack_crops, patch=dataset.patch),
             num_workers=settings["workers"],
             pin_memory=torch.cuda.is_available(),
@@ -64,6 +71,14 @@ def pack_crops(items, patch):
     """Pack crops in the loader's process, so that a training step only computes."""
     images, channels, masks = zip(*items, strict=True)
     return pack(images, channels, masks, patch)
+
+
+def cohort_hash(folder):
+    """Return a hash of what decides a cohort's training crops: split, windows and statistics."""
+    folder = Path(folder)
+    tables = [folder / "metadata/tissues.parquet", folder / "sub_images.parquet"]
+    tables += [folder / "imc/channels.parquet", *sorted(folder.glob("imc/*/standardization/*/*/*"))]
+    return hashlib.sha256("".join(map(sha256, tables)).encode()).hexdigest()
 
 
 def check_device(device):
@@ -82,7 +97,9 @@ def mean(losses):
 
 def main(snakemake):
     """Train, then write weights, the model's configuration and the training's metrics."""
-    settings, device = snakemake.params.settings, snakemake.params.device
+    device = snakemake.params.device
+    # What only says how the run is operated comes from the configuration: see rules/pretrain.smk.
+    settings = snakemake.config["pretrain"] | snakemake.params.settings
     check_device(device)
     torch.set_num_threads(snakemake.threads)
     torch.manual_seed(settings["seed"])
@@ -101,10 +118,10 @@ def main(snakemake):
     model = VirTues(config, embeddings).to(device)
     dataset = MaskedCrops(crops, snakemake.params.model["patch"], settings["mask_ratio"])
     fingerprint = {
-        "settings": settings | {"model": snakemake.params.model},
+        "settings": snakemake.params.settings | {"model": snakemake.params.model},
         "code": snakemake.params.code,
         "embeddings": sha256(snakemake.input.embeddings),
-        "sub_images": len(crops),
+        "cohorts": {folder: cohort_hash(folder) for folder in snakemake.params.cohort_folders},
     }
     checkpoint = Checkpoint(snakemake.params.checkpoint_folder, fingerprint)
 
@@ -112,8 +129,7 @@ def main(snakemake):
         packed = packed.to(device, non_blocking=True)
         return squared_error_sum(model(packed), packed)
 
-    started = time.monotonic()
-    losses = train(
+    losses, seconds = train(
         model,
         objective,
         micro_batches(dataset, steps, settings),
@@ -135,13 +151,14 @@ def main(snakemake):
         "first_loss": mean(losses[:10]),
         "last_loss": mean(losses[-10:]),
         "losses": losses,
-        "seconds": time.monotonic() - started,
+        "seconds": seconds,
         "seed": settings["seed"],
         "device": torch.cuda.get_device_name() if device == "cuda" else "cpu",
         "weights_sha256": sha256(snakemake.output.weights),
         "provenance": provenance(),
     }
     Path(snakemake.output.metrics).write_text(json.dumps(metrics, indent=1))
+    checkpoint.remove()
     log.info("loss from %s to %s", metrics["first_loss"], metrics["last_loss"])
 
 

@@ -67,11 +67,12 @@ class Baselines:
 
     def __init__(self, cohort, positions, accessions, size, min_coverage):
         """Correlate the model's channels over the training tissues' crops, with the sign (D6)."""
-        correlation = channel_correlation(
+        crops = (
             tissue.image(positions)[:, row : row + size, col : col + size]
             for tissue in cohort.tissues("train")
             for row, col in tissue_grid(tissue.tissue_mask(), size, min_coverage)
         )
+        correlation = channel_correlation(crops, len(positions))
         same = np.equal.outer(accessions, accessions)
         self.best_other = {
             "marker": most_correlated_channel(correlation),

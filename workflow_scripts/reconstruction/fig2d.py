@@ -29,9 +29,10 @@ def statements(cohorts, replicates, common):
     mean, sd = average(tables)
     strict, _ = average([with_whole_accession(table) for table in tables])
     averages = np.array([average(draw) for draw in replicates]).reshape(-1, 2)
-    above = all(
-        average(tables, "model", [s])[0] > average(tables, "baseline", [s])[0] for s in PRINTED
-    )
+    leads = [lead(pd.concat(tables), strategy) for strategy in PRINTED]
+    if np.isnan(mean):
+        return {claim: not_run("no marker varies in the test tissues") for claim in CLAIMS}
+    above = all(model > baseline for model, baseline, _ in leads)
     careful = (strict, "channels of a marker measured twice hidden together (D6)")
     return {
         "C020": number(mean, *interval(averages[:, 0]), careful=careful, **common),
@@ -45,9 +46,12 @@ def per_cohort(scores, draws, common):
     numbers, table = {}, scores.table()
     for strategy in PRINTED:
         model, baseline, markers = lead(table, strategy)
+        key = f"{scores.cohort}_{strategy}"
+        if not markers:
+            numbers[f"r_{key}"] = not_run("no marker varies in the test tissues")
+            continue
         leads = [np.subtract(*lead(draw, strategy)[:2]) for draw in draws]
         ours = common | {"n": len(scores.patients), "reason": f"mean over {markers} markers"}
-        key = f"{scores.cohort}_{strategy}"
         numbers[f"r_{key}"] = number(model, **ours)
         numbers[f"baseline_{key}"] = number(baseline, **ours)
         numbers[f"lead_{key}"] = number(model - baseline, *interval(leads), **ours)

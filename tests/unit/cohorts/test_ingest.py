@@ -122,7 +122,7 @@ def ingest(cohort_file, tmp_path, images):
             SimpleNamespace(
                 input=SimpleNamespace(cohort=str(path), retrieved=retrieved),
                 output=SimpleNamespace(**outputs),
-                params=SimpleNamespace(tissue={"mask_sigma": 2.0}),
+                params=SimpleNamespace(mask_sigma=2.0),
                 threads=threads,
             )
         )

@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 
 from workflow_scripts.cohorts import retrieve as rule
-from workflow_scripts.cohorts import transfer
 from workflow_scripts.cohorts.records import describe_files, parse_record
 from workflow_scripts.cohorts.retrieve import retrieve
-from workflow_scripts.cohorts.transfer import fetch
+from workflow_scripts.common import transfer
 from workflow_scripts.common.errors import InputError
+from workflow_scripts.common.transfer import fetch
 
 CONTENT = b"PK" + np.random.default_rng(0).bytes(99_998)
 SIZE, CUT = 100_000, 40_000  # 40 %
@@ -423,7 +423,7 @@ def test_the_rule_writes_retrieved_json(server, cohort_file, tmp_path):
     snakemake = SimpleNamespace(
         input=SimpleNamespace(cohort=str(cohort_file(source=source(server)))),
         output=SimpleNamespace(retrieved=str(tmp_path / "to/retrieved.json")),
-        params=SimpleNamespace(offline=False),
+        config={"offline": False},
     )
     rule.main(snakemake)
     written = json.loads((tmp_path / "to/retrieved.json").read_text())

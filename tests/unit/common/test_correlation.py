@@ -33,9 +33,14 @@ def test_r_of_a_constant_does_not_exist(constant):
 def test_channel_matrix_is_numpys_and_the_best_other_is_signed():
     rng = np.random.default_rng(1)
     base = rng.normal(size=(3, 40, 50))
-    channels = np.stack([base[0], base[0] + base[1], -base[0] + 0.1 * base[2], np.ones((40, 50))])
-    matrix = channel_correlation([channels[:, :10], channels[:, 10:]])
+    channels = np.stack(
+        [base[0], base[0] + base[1], -base[0] + 0.1 * base[2], np.full((40, 50), -0.3)]
+    )
+    matrix = channel_correlation([channels[:, :10], channels[:, 10:]], 4)
     np.testing.assert_allclose(matrix[:3, :3], np.corrcoef(channels[:3].reshape(3, -1)), atol=1e-12)
     # Channel 2 is channel 0 turned over: a copy of it would be wrong, so it is not the best.
-    assert most_correlated_channel(matrix)[0] == 1
+    assert most_correlated_channel(matrix)[:2].tolist() == [1, 0]
+    assert np.isnan(matrix[3]).all() and most_correlated_channel(matrix)[3] == -1
+    nothing = channel_correlation([], 4)
+    assert nothing.shape == (4, 4) and (most_correlated_channel(nothing) == -1).all()
     assert most_correlated_channel(np.array([[1.0, np.nan], [np.nan, 1.0]])).tolist() == [-1, -1]

@@ -132,7 +132,8 @@ def run_toy(folder, steps, until=None, fingerprint="a"):
         return (model(x) - x[:, :1]).square().sum(), 5 * len(x)
 
     checkpoint = Checkpoint(folder, fingerprint)
-    losses = train(model, objective, stream, steps, SETTINGS, "cpu", checkpoint)
+    losses, seconds = train(model, objective, stream, steps, SETTINGS, "cpu", checkpoint)
+    assert seconds > 0
     return losses, model.state_dict()
 
 

@@ -72,8 +72,9 @@ def channels(tmp_path):
 def job():
     """Return a function that builds what a rule hands to its script."""
 
-    def build(inputs, outputs, **params):
+    def build(inputs, outputs, config=None, **params):
         return SimpleNamespace(
+            config=config or {"offline": False},
             input=SimpleNamespace(**inputs),
             output=SimpleNamespace(**outputs),
             params=SimpleNamespace(**params),

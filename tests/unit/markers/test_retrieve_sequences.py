@@ -187,7 +187,7 @@ def test_script_writes_sorted_records_and_leaves_no_part(tmp_path, channels, job
 def test_script_asks_uniprot(server, tmp_path, channels, job):
     server.answers = {"/P04637.fasta": [(200, RELEASE, P53)]}
     output = tmp_path / "sequences.fasta"
-    params = {"uniprot_url": f"{server.url}/", "cache": tmp_path / "cache", "offline": False}
+    params = {"uniprot_url": f"{server.url}/", "cache": tmp_path / "cache"}
     main(
         job(
             {"channels": [channels("x", ["P04637"])]},

@@ -69,14 +69,14 @@ def order_panel(panel, files, order, targets=None):
     does not fit the panel's marker or aliases is an InputError: accessions would be exchanged.
     """
     listed = read_table(files, order, {order["channel"], *_target(order)})
-    names = keys(listed[order["channel"]]).map(_metal)
+    names = keys(listed[order["channel"]]).map(metal_tag)
     if names.duplicated().any() or names.isna().any():
         first = names[names.duplicated() | names.isna()].iloc[0]
         raise InputError(
             f"{order['file']}: channel '{first}' is empty or listed twice; keep one row per "
             "channel."
         )
-    by_channel = panel.set_index(panel["original_channel_name"].map(_metal))
+    by_channel = panel.set_index(panel["original_channel_name"].map(metal_tag))
     unknown = [name for name in names if name not in by_channel.index]
     absent = [name for name in by_channel.index if name not in set(names)]
     if unknown or absent:
@@ -111,9 +111,9 @@ def _target(spec):
 
 
 def _compare_names(panel, table, spec):
-    theirs = dict(zip(keys(table[spec["channel"]]).map(_metal), table[spec["target"]], strict=True))
+    theirs = dict(zip(keys(table[spec["channel"]]).map(metal_tag), table[spec["target"]], strict=True))
     for row in panel.itertuples():
-        channel = _metal(row.original_channel_name)
+        channel = metal_tag(row.original_channel_name)
         if channel not in theirs:
             raise InputError(
                 f"{spec['file']}: no row for channel '{row.original_channel_name}'; correct the "
@@ -137,9 +137,11 @@ def _alike(ours, theirs):
     return re.search(re.escape(short) + r"(?!\d)" * short[-1].isdigit(), long) is not None
 
 
-def _metal(name):
-    """Write a metal tag as symbol and mass, Nd142, however the file spells it."""
-    match = re.fullmatch(r"([A-Z][a-z]?)[ -]?(\d{2,3})|(\d{2,3})[ -]?([A-Z][a-z]?)", str(name))
+def metal_tag(name):
+    """Write a metal tag as symbol and mass, Nd142, however the file spells it: 142Nd, Nd(142)."""
+    match = re.fullmatch(
+        r"([A-Z][a-z]?)[ (-]?(\d{2,3})\)?|(\d{2,3})[ -]?([A-Z][a-z]?)", str(name)
+    )
     if name is None or not match:
         return name
     symbol, mass, mass_first, symbol_last = match.groups()

@@ -37,8 +37,9 @@ def read(folder, cohort):
     cells, cell_notes = read_cells(files, cohort, list(table.index))
     original = table.get("original_file_name", pd.Series(table.index, table.index))
     clinical = described.drop(columns=["tissue_id", "patient_id", "specimen_id", "split"])
+    clinical = clinical.astype(object)  # a row of numbers alone must not become all floats
     tissues = []
-    for row, values in zip(described.itertuples(), clinical.to_dict("records"), strict=True):
+    for row in described.itertuples():
         image = files.folder / modality / resolution / "images" / f"{row.tissue_id}.ome.zarr"
         mask = files.folder / MASKS.format(resolution=resolution) / f"{row.tissue_id}.npz"
         tissues.append(
@@ -51,7 +52,7 @@ def read(folder, cohort):
                 load_mask=partial(_labels, mask) if mask.exists() else None,
                 mask_name=str(mask) if mask.exists() else None,
                 split=row.split,
-                clinical=values,
+                clinical=clinical.loc[row.Index].to_dict(),
             )
         )
     return Source(panel, tissues, cells, warnings + notes + cell_notes)

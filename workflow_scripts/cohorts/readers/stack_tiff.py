@@ -35,8 +35,9 @@ def build(files, cohort, panel, images, loaders, warnings):
     if masks and without:
         notes.append(f"{len(without)} tissues have no cell mask: {', '.join(without[:10])}")
     clinical = table.drop(columns=["tissue_id", "patient_id", "specimen_id", "split"])
+    clinical = clinical.astype(object)  # a row of numbers alone must not become all floats
     tissues = []
-    for row, values in zip(table.itertuples(), clinical.to_dict("records"), strict=True):
+    for row in table.itertuples():
         mask = masks.get(row.tissue_id, (None,))[0]
         tissues.append(
             Tissue(
@@ -48,7 +49,7 @@ def build(files, cohort, panel, images, loaders, warnings):
                 load_mask=partial(read_labels, mask) if mask else None,
                 mask_name=str(mask) if mask else None,
                 split=row.split,
-                clinical=values,
+                clinical=clinical.loc[row.Index].to_dict(),
             )
         )
     return Source(panel.drop(columns="aliases"), tissues, cells, warnings + notes + cell_notes)
