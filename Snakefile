@@ -17,7 +17,8 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 configfile: "config.yaml"
 
 
-container: "docker://python:3.11-slim"
+# Only with --sdm apptainer; envs/container.def says how to build it.
+container: "envs/virtues-study.sif"
 
 
 include: "rules/common.smk"
@@ -45,7 +46,8 @@ rule retrieve_all:
 
 
 onsuccess:
-    print(f"Report: {R}/report/index.html")
+    if os.path.exists(f"{R}/report/index.html"):
+        print(f"Report of the last full run: {R}/report/index.html")
 
 
 onerror:

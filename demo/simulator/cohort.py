@@ -27,9 +27,10 @@ UNDERSIZED = (200, 240)  # sides in px of a tissue that is too small for a sub-i
 class SimulatedCohort:
     """Patients and tissues; `owners` [tissue] is the patient's index.
 
-    `samples` [tissue] is the patient as sampled for it: its composition, and at which time. `unimaged` patients have a clinical row and no tissue, `unpublished` tissues (of the first
-    patient) have a mask and cells but no image: real archives hold some of both. `rng` is for
-    what the archive adds: survival, and variables without a planted effect.
+    `samples` [tissue] is the patient as sampled for it: its composition, and at which time.
+    `unimaged` patients have a clinical row and no tissue, `unpublished` tissues (of the first
+    patient) have a mask and cells but no image: real archives hold some of both. `rng` is for what
+    the archive adds: survival, and variables without a planted effect.
     """
 
     patients: list[Patient]

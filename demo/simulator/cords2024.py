@@ -23,8 +23,11 @@ BLOCKS = (
     ("2020120_LC_NSCLC_TMA_86_C", "86_C"),
 )
 UNREADABLE = 90  # number of the acquisition of the first block that holds no pixels
-BACKGROUND = (("Ar80", "80ArAr"), ("Xe131", "131Xe"))  # channels of every file without an antibody
-COMBINED = {"Collagen I + Fibronectin": ("Collagen I", "Fibronectin"), "CD31 + vWF": ("CD31", "vWF")}
+BACKGROUND = (("Ar80", "80ArAr"), ("Xe131", "131Xe"))  # channels without an antibody
+COMBINED = {
+    "Collagen I + Fibronectin": ("Collagen I", "Fibronectin"),
+    "CD31 + vWF": ("CD31", "vWF"),
+}
 DAYS = 365.25
 README = """Simulated data. No patient, tissue or measurement in these files is real.
 The files and columns follow those of Cords et al. 2024 (Zenodo 7961844) where they are publicly

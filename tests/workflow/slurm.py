@@ -1,4 +1,4 @@
-"""A real SLURM of one node on loopback: Debian's packages, started and stopped here by process."""
+"""A real SLURM of one node on loopback: Debian's packages, started and stopped by process."""
 
 import fcntl
 import os
@@ -6,24 +6,23 @@ import re
 import shutil
 import socket
 import subprocess
-import tempfile
 import time
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 PACKAGES = ("slurmctld", "slurmd", "slurm-client", "munge")
 PROGRAMS = ("slurmctld", "slurmd", "sbatch", "munged")
-SETTINGS = Path("/etc/slurm")  # the executor's job steps look nowhere else
+SETTINGS = Path("/etc/slurm")  # job steps of the executor look nowhere else
+LOCK = Path("/run/slurm-of-tests.lock")
 PATIENCE = 30  # s for anything to start or to stop
 
-# Jobs run as root and are not held to their memory, only to their time limit. The node is said
-# to have 16 GB whatever it has, since the demo's jobs ask for more than they use.
+# The node is said to have what the demo's jobs ask for, whatever the machine has: SLURM without
+# control groups holds a job to its time limit, not to its cores and memory.
 SLURM_CONF = """\
 ClusterName=test
 SlurmctldHost={host}(127.0.0.1)
 SlurmUser=root
 SlurmdUser=root
-AuthType=auth/munge
 SlurmctldPidFile={folder}/slurmctld.pid
 SlurmdPidFile={folder}/slurmd.pid
 StateSaveLocation={folder}/state
@@ -32,75 +31,39 @@ SlurmctldLogFile={folder}/slurmctld.log
 SlurmdLogFile={folder}/slurmd.log
 SlurmdParameters=config_overrides
 ProctrackType=proctrack/linuxproc
-TaskPlugin=task/none
-MpiDefault=none
-SwitchType=switch/none
 SelectType=select/cons_tres
 SelectTypeParameters=CR_Core_Memory
 SchedulerParameters=bf_interval=1,sched_interval=1,sched_min_interval=100000,batch_sched_delay=0
-JobAcctGatherType=jobacct_gather/none
-AccountingStorageType=accounting_storage/none
 ReturnToService=2
 MinJobAge=3600
 KillWait=2
-CompleteWait=0
 GresTypes=gpu
-NodeName={host} NodeAddr=127.0.0.1 CPUs=4 RealMemory=16000 Gres=gpu:1 State=UNKNOWN
+NodeName={host} NodeAddr=127.0.0.1 CPUs=8 RealMemory=16000 Gres=gpu:1 State=UNKNOWN
 PartitionName=cpu Nodes=ALL Default=YES MaxTime=INFINITE State=UP
-PartitionName=gpu Nodes=ALL MaxTime=INFINITE State=UP
 """
-GRES_CONF = "Name=gpu File=/dev/null\n"  # a GPU that can be given out, with no device behind
+GRES_CONF = "Name=gpu File=/dev/null\n"  # a GPU to be given out, with no device behind it
 
 
-def obstacle():
-    """Return why SLURM cannot be started on this machine, or None."""
-    if os.getuid() != 0:
-        return "starting SLURM needs root"
-    if not shutil.which("apt-get") and missing():
-        return f"{', '.join(missing())} absent and no apt-get to install them"
-    if running := [name for name in ("slurmctld", "slurmd") if is_running(name)]:
-        return f"this machine runs SLURM already ({', '.join(running)})"
-    return None
-
-
-def missing():
-    """Return the programs that are not installed."""
-    return [program for program in PROGRAMS if not shutil.which(program)]
-
-
-def is_running(name):
-    """Tell whether any process of the machine has this name."""
-    return any(read(path).strip() == name for path in Path("/proc").glob("[0-9]*/comm"))
-
-
-def read(path):
-    """Return the text of a file, empty when it has just gone."""
-    try:
-        return path.read_text()
-    except OSError:
-        return ""
-
-
-def install():
-    """Install Debian's packages, if they are not there."""
-    if missing():
-        environment = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
-        apt = ["apt-get", "-qq", "-o", "DPkg::Lock::Timeout=120"]
-        for command in (["update"], ["install", "-y", "--no-install-recommends", *PACKAGES]):
-            subprocess.run([*apt, *command], env=environment, check=True, capture_output=True)
+class Unavailable(Exception):
+    """SLURM cannot be started on this machine, for the reason given."""
 
 
 @contextmanager
 def one_node_cluster(folder):
-    """Run SLURM while the block lasts; its state and logs go to `folder`.
+    """Run SLURM while the block lasts, with its state and logs in `folder`.
 
-    /etc/slurm is as before afterwards. A second test run on the machine waits for the first.
+    Packages are installed where they are missing, and stay; /etc/slurm is afterwards as before.
+    Another test run on the same machine waits. Raises Unavailable without root or apt-get, and
+    on a machine that belongs to a cluster.
     """
-    folder = Path(folder)
+    if os.getuid() != 0:
+        raise Unavailable("starting SLURM needs root")
     with ExitStack() as undo:
-        lock = undo.enter_context(open(Path(tempfile.gettempdir()) / "virtues-slurm.lock", "w"))
-        fcntl.flock(lock, fcntl.LOCK_EX)
+        lock = undo.enter_context(open(LOCK, "w"))
+        wait_until(lambda: locked(lock), "another run's SLURM to stop", 600)
         install()
+        if is_running("slurmctld") or is_running("slurmd") or "UP" in output("scontrol", "ping"):
+            raise Unavailable("this machine runs SLURM already")
         undo.enter_context(settings(folder))
         if not munge_answers():
             prepare_munge()
@@ -110,45 +73,50 @@ def one_node_cluster(folder):
             (folder / name).mkdir()
         undo.enter_context(daemon("slurmctld", "-D", "-c"))
         undo.enter_context(daemon("slurmd", "-D", "-c"))
-        wait_until(lambda: "idle" in output("sinfo", "-h", "-o", "%T"), "the node to be idle")
+        wait_until(lambda: "idle" in output("sinfo", "-h", "-o", "%T"), f"the node; see {folder}")
         undo.callback(cancel_all)
         yield
 
 
+def locked(file):
+    """Try to lock a file for this process; tell whether it worked."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def install():
+    """Install Debian's packages where a program is missing."""
+    missing = [program for program in PROGRAMS if not shutil.which(program)]
+    if missing and not shutil.which("apt-get"):
+        raise Unavailable(f"{', '.join(missing)} missing and no apt-get to install from")
+    if missing:
+        environment = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
+        apt = ["apt-get", "-qq", "-o", "DPkg::Lock::Timeout=120"]
+        for command in (["update"], ["install", "-y", "--no-install-recommends", *PACKAGES]):
+            done = subprocess.run([*apt, *command], env=environment, capture_output=True, text=True)
+            if done.returncode != 0:
+                raise Unavailable(f"apt-get {command[0]} failed: {done.stderr.strip()[-300:]}")
+
+
 @contextmanager
 def settings(folder):
-    """Configure SLURM for this machine; put back what was configured."""
-    SETTINGS.mkdir(exist_ok=True)
+    """Configure SLURM for this machine; at the end put back what was configured."""
+    host = socket.gethostname().split(".")[0]
     texts = {
-        "slurm.conf": SLURM_CONF.format(
-            host=socket.gethostname().split(".")[0], folder=folder, cpus=cpus()
-        ),
-        "gres.conf": GRES_CONF,
+        SETTINGS / "slurm.conf": SLURM_CONF.format(host=host, folder=folder),
+        SETTINGS / "gres.conf": GRES_CONF,
     }
-    before = {name: read_bytes(SETTINGS / name) for name in texts}
+    before = {path: path.read_bytes() if path.exists() else None for path in texts}
     try:
-        for name, text in texts.items():
-            (SETTINGS / name).write_text(text)
+        for path, text in texts.items():
+            path.write_text(text)
         yield
     finally:
-        for name, content in before.items():
-            if content is None:
-                (SETTINGS / name).unlink(missing_ok=True)
-            else:
-                (SETTINGS / name).write_bytes(content)
-
-
-def read_bytes(path):
-    """Return the content of a file, None when there is none."""
-    return path.read_bytes() if path.exists() else None
-
-
-def cpus():
-    """Return the CPUs of this machine as SLURM describes them."""
-    described = subprocess.run(["slurmd", "-C"], capture_output=True, text=True, check=True).stdout
-    return " ".join(
-        re.findall(r"(?:CPUs|Boards|\w+PerBoard|\w+PerSocket|\w+PerCore)=\d+", described)
-    )
+        for path, content in before.items():
+            path.unlink() if content is None else path.write_bytes(content)
 
 
 def prepare_munge():
@@ -166,8 +134,8 @@ def munge_answers():
 
 @contextmanager
 def daemon(*command, user=None):
-    """Run a program in the background; at the end ask it to stop, and wait."""
-    # Its own session: an interrupt of the tests must not reach it before its jobs are cancelled.
+    """Run a program in the background; at the end ask it to stop, and wait until it has."""
+    # Its own session: Ctrl-C in the tests must not reach it before its jobs are cancelled.
     process = subprocess.Popen(
         command,
         user=user,
@@ -178,7 +146,7 @@ def daemon(*command, user=None):
         start_new_session=True,
     )
     try:
-        yield process
+        yield
     finally:
         process.terminate()
         try:
@@ -186,6 +154,15 @@ def daemon(*command, user=None):
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
+
+
+def is_running(name):
+    """Tell whether any process of the machine was started under this name."""
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with suppress(OSError):  # it has just ended
+            if Path(path.read_text().split("\0")[0]).name == name:
+                return True
+    return False
 
 
 def cancel_all():
@@ -200,17 +177,21 @@ def output(*command):
     return done.stdout if done.returncode == 0 else ""
 
 
-def wait_until(condition, what):
-    """Wait for a condition, not for ever."""
-    end = time.monotonic() + PATIENCE
+def wait_until(condition, what, seconds=PATIENCE):
+    """Wait for a condition; raise TimeoutError when it does not come true."""
+    end = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > end:
-            raise TimeoutError(f"waited {PATIENCE} s for {what}")
+            raise TimeoutError(f"waited {seconds} s for {what}")
         time.sleep(0.1)
 
 
-def recorded_jobs():
-    """Return what SLURM knows about each job: a list of {field: text}, in order of submission."""
+def recorded_jobs(folder):
+    """Return what SLURM recorded of the jobs run in a folder, in order of submission.
+
+    A list of {field: text} as `scontrol show job` names them.
+    """
     lines = output("scontrol", "show", "job", "--oneliner").splitlines()
-    jobs = [dict(re.findall(r"(\S+?)=(\S*)", line)) for line in lines if line.startswith("JobId=")]
-    return sorted(jobs, key=lambda job: int(job["JobId"]))
+    jobs = [dict(re.findall(r"(\S+?)=(\S*)", line)) for line in lines]
+    mine = [job for job in jobs if job.get("WorkDir") == str(folder)]
+    return sorted(mine, key=lambda job: int(job["JobId"]))

@@ -41,6 +41,8 @@ OTHER = {
     "pretrain.max_steps": 5,
     "pretrain.schedule": "one_cycle",
     "pretrain.precision": "bf16",
+    "pretrain.mask_ratio": [0.5, 1.0],
+    "pretrain.channel_dropout": [0.0, 0.5],
     "instances": [{"name": "other", "cohorts": "all"}],
     "models": ["all14"],
     "cells.labels.danenberg2022": ["cell_phenotype"],

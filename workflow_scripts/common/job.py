@@ -14,7 +14,7 @@ def run(main, script_globals):
     """Run `main(snakemake)` with its log configured.
 
     Under Snakemake the `snakemake` object is already a global of the script. By hand,
-    `python workflow_scripts/cohorts/split.py cohort=x --configfile demo/study.yaml`
+    `python -m workflow_scripts.cohorts.split cohort=x --configfile demo/study.yaml`
     builds the same object from the Snakefile, so a script runs in a debugger with real paths.
     """
     snakemake = script_globals.get("snakemake")

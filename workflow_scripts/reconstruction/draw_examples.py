@@ -77,10 +77,12 @@ def main(snakemake):
     if example:
         figure, table, status = draw(example), scores(example, params.strategy), "done"
         for row in table.itertuples():
-            common = {"n": row.hidden_pixels, "seeds": params.seeds[:1], "weights": weights}
+            # One region; marker masking draws nothing, so that no seed belongs to it.
+            seeds = [] if params.strategy == "marker" else params.seeds[:1]
+            common = {"n": 1, "seeds": seeds, "weights": weights}
             undefined = np.isnan(row.pearson_r)
             numbers[f"r_{row.marker}"] = (
-                not_run("r is undefined, the marker is constant in this crop")
+                not_run("r is undefined, the marker is constant in this region")
                 if undefined
                 else number(row.pearson_r, **common)
             )

@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 
 from workflow_scripts.common.errors import InputError
 
-_DAMAGE = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, OSError)
+DAMAGE = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, OSError)
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class File:
             return open(self.path, "rb")
         try:
             return self.archive.open(self.name)
-        except _DAMAGE as error:
+        except DAMAGE as error:
             raise damaged(self, error) from None
 
     def read(self):
@@ -40,7 +40,7 @@ class File:
             return self.open()
         try:
             return io.BytesIO(self.archive.read(self.name))
-        except _DAMAGE as error:
+        except DAMAGE as error:
             raise damaged(self, error) from None
 
 
@@ -113,7 +113,7 @@ def _open_archive(path):
         archive = zipfile.ZipFile(path)
     except FileNotFoundError:
         raise InputError(f"{path}: no such archive; retrieve it, or correct its name.") from None
-    except _DAMAGE as error:
+    except DAMAGE as error:
         raise damaged(path, error) from None
     for member in archive.infolist():
         parts = re.split(r"[/\\]", member.filename)

@@ -1,29 +1,31 @@
 """The instrument's raw file (.mcd): an XML description at its end says where the pixels are."""
 
+import os
 import re
 import tempfile
 import threading
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from shutil import copyfileobj
 from xml.etree import ElementTree
 
 import numpy as np
 
-from workflow_scripts.cohorts.readers.files import damaged
+from workflow_scripts.cohorts.readers.files import DAMAGE, damaged
 from workflow_scripts.cohorts.readers.panel import metal_tag
 from workflow_scripts.common.errors import InputError
 
-TAIL = 1 << 20  # bytes; the description is looked for in a tail that is doubled until it is there
-START, END = (f"<{slash}MCDSchema".encode("utf-16-le") for slash in ("", "/"))
+TAIL = 1 << 20  # bytes from the end in which the description is looked for; doubled until it is
+START, END = ("<MCDSchema".encode("utf-16-le"), "</MCDSchema>".encode("utf-16-le"))
+_unpacking = threading.Lock()
 
 
 @dataclass(frozen=True)
 class Acquisition:
-    """One region of a .mcd file; offsets in bytes, metals in the order of its channels."""
+    """One region of a .mcd file; offsets in bytes, metals (X, Y, Z first) in stored order."""
 
     id: str
-    description: str
     height: int
     width: int
     start: int
@@ -32,55 +34,102 @@ class Acquisition:
     metals: tuple
 
 
-class Mcd:
-    """A .mcd file on disk or in a zip archive (a `File`), read without holding it in memory.
+def read_acquisitions(file):
+    """Return the regions of a .mcd `File` (on disk or in a zip archive), in its own order."""
+    root = _description(file)
+    names = {}
+    for channel in root.findall("AcquisitionChannel"):
+        place = int(channel.findtext("OrderNumber"))
+        metal = metal_tag(channel.findtext("ChannelName"))
+        names.setdefault(channel.findtext("AcquisitionID"), {})[place] = metal
+    found = []
+    for item in root.findall("Acquisition"):
+        keys = ("MaxY", "MaxX", "DataStartOffset", "DataEndOffset", "ValueBytes")
+        channels = names.get(item.findtext("ID"), {})
+        metals = tuple(channels[place] for place in sorted(channels))
+        numbers = (int(item.findtext(key)) for key in keys)
+        found.append(Acquisition(item.findtext("ID"), *numbers, metals))
+    return found
 
-    A member of an archive is unpacked into a nameless temporary file beside the archive while it is
-    read: regions are spread over the whole file, and a compressed one cannot be entered midway.
+
+def read_pixels(file, acquisition, metals):
+    """Return the image [metals, H, W] float32 of one region, with its channels in that order.
+
+    InputError for a region without one of the metals, or one that was not measured to its end.
     """
+    where = f"{file}: acquisition {acquisition.id}"
+    absent = [metal for metal in metals if metal not in acquisition.metals]
+    if absent:
+        raise InputError(
+            f"{where} has no channel {', '.join(absent)}; it has {', '.join(acquisition.metals)}; "
+            "correct the panel of the cohort file, or name the acquisition in layout.exclude."
+        )
+    height, width, channels = acquisition.height, acquisition.width, len(acquisition.metals)
+    stored = acquisition.end - acquisition.start
+    if acquisition.value_bytes != 4 or stored != 4 * height * width * channels or not stored:
+        raise InputError(
+            f"{where} holds {stored} bytes, expected {height} x {width} pixels of {channels} "
+            "4-byte numbers: it was not measured to its end; name it in layout.exclude."
+        )
+    data = _bytes(file)
+    if acquisition.end > len(data):
+        raise damaged(file, f"it ends before acquisition {acquisition.id}")
+    shots = data[acquisition.start : acquisition.end].view("<f4").reshape(-1, channels)
+    place = {metal: index for index, metal in enumerate(acquisition.metals)}
+    pixel = shots[:, place["Y"]].astype(int) * width + shots[:, place["X"]].astype(int)
+    if not np.array_equal(np.sort(pixel), np.arange(height * width)):
+        raise InputError(
+            f"{where}: the positions of its shots do not fill {height} x {width} pixels; name it "
+            "in layout.exclude."
+        )
+    image = np.empty((len(metals), height * width), np.float32)
+    image[:, pixel] = shots[:, [place[metal] for metal in metals]].T
+    return image.reshape(len(metals), height, width)
 
-    def __init__(self, file):
-        self.file, self._lock, self._unpacked = file, threading.Lock(), None
 
-    def acquisitions(self):
-        """Return the file's regions, in the order of its description."""
-        root = _description(self._bytes(), self.file)
-        channels = {}
-        for channel in root.findall("AcquisitionChannel"):
-            place = int(_text(channel, "OrderNumber", self.file))
-            name = _text(channel, "ChannelName", self.file)
-            channels.setdefault(_text(channel, "AcquisitionID", self.file), {})[place] = name
-        found = []
-        for item in root.findall("Acquisition"):
-            facts = {name: _text(item, name, self.file) for name in _FACTS}
-            names = channels.get(facts["ID"], {})
-            metals = tuple(metal_tag(names[place]) for place in sorted(names))
-            numbers = [int(facts[name]) for name in _FACTS[2:]]
-            found.append(Acquisition(facts["ID"], facts["Description"], *numbers, metals))
-        return found
+def _description(file):
+    """Return the XML tree at the end of the file, its names without namespace."""
+    data, size = _bytes(file), TAIL
+    while START not in (tail := data[-size:].tobytes()):
+        if size >= len(data):
+            raise damaged(file, "it has no description of its acquisitions")
+        size *= 2
+    begin = tail.rfind(START)
+    end = tail.find(END, begin)
+    if end < 0:
+        raise damaged(file, "the description of its acquisitions is cut")
+    text = tail[begin : end + len(END)].decode("utf-16-le")
+    try:
+        return ElementTree.fromstring(re.sub(r'\sxmlns="[^"]*"', "", text))
+    except ElementTree.ParseError as error:
+        raise damaged(file, error) from None
 
-    def read(self, acquisition, metals):
-        """Return the image [metals, H, W] float32 of one region, its channels in that order."""
-        label = f"{self.file}: acquisition {acquisition.id}"
-        width = acquisition.value_bytes * len(acquisition.metals)
-        size = acquisition.end - acquisition.start
-        pixels = acquisition.height * acquisition.width
-        if acquisition.value_bytes != 4 or size != pixels * width or not pixels:
-            raise InputError(
-                f"{label} holds {size} bytes, expected {pixels} pixels of {width}: the region was "
-                "not measured to its end; name it in layout.exclude."
-            )
-        data = self._bytes()
-        if acquisition.end > len(data):
-            raise damaged(self.file, f"it ends before acquisition {acquisition.id} does")
-        shots = data[acquisition.start : acquisition.end].view("<f4")
-        shots = shots.reshape(pixels, len(acquisition.metals))
-        place = {metal: index for index, metal in enumerate(acquisition.metals)}
-        x, y = (shots[:, place[axis]].astype(int) for axis in "XY")
-        if (x < 0).any() or (y < 0).any() or x.max() >= acquisition.width or len(
-            np.unique(y * acquisition.width + x)
-        ) != pixels or y.max() >= acquisition.height:
-            raise InputError(f"{label}: its shots do not fill {acquisition.height} x ... pixels")
-        image = np.empty((len(metals), acquisition.height, acquisition.width), np.float32)
-        image[:, y, x] = shots[:, [place[metal] for metal in metals]].T
-        return image
+
+def _bytes(file):
+    """Return the file's bytes as a memory map [n] uint8."""
+    if file.archive is None:
+        if not file.path.stat().st_size:
+            raise damaged(file, "it is empty")
+        return np.memmap(file.path, np.uint8, "r")
+    with _unpacking:
+        return _unpacked(file)
+
+
+@lru_cache(maxsize=2)
+def _unpacked(file):
+    """Return a member of an archive as a memory map of a nameless copy beside the archive.
+
+    A compressed member cannot be entered midway, and one may hold a hundred regions. Two copies
+    are kept, so that disk, as memory, does not grow with the number of archives.
+    """
+    folder = Path(file.place).parent
+    try:
+        with (
+            file.open() as source,
+            tempfile.TemporaryFile(dir=folder if os.access(folder, os.W_OK) else None) as copy,
+        ):
+            copyfileobj(source, copy, 1 << 20)
+            copy.flush()
+            return np.memmap(copy, np.uint8, "r")
+    except DAMAGE as error:
+        raise damaged(file, error) from None

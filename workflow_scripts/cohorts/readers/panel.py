@@ -111,7 +111,9 @@ def _target(spec):
 
 
 def _compare_names(panel, table, spec):
-    theirs = dict(zip(keys(table[spec["channel"]]).map(metal_tag), table[spec["target"]], strict=True))
+    theirs = dict(
+        zip(keys(table[spec["channel"]]).map(metal_tag), table[spec["target"]], strict=True)
+    )
     for row in panel.itertuples():
         channel = metal_tag(row.original_channel_name)
         if channel not in theirs:
@@ -139,9 +141,7 @@ def _alike(ours, theirs):
 
 def metal_tag(name):
     """Write a metal tag as symbol and mass, Nd142, however the file spells it: 142Nd, Nd(142)."""
-    match = re.fullmatch(
-        r"([A-Z][a-z]?)[ (-]?(\d{2,3})\)?|(\d{2,3})[ -]?([A-Z][a-z]?)", str(name)
-    )
+    match = re.fullmatch(r"([A-Z][a-z]?)[ (-]?(\d{2,3})\)?|(\d{2,3})[ -]?([A-Z][a-z]?)", str(name))
     if name is None or not match:
         return name
     symbol, mass, mass_first, symbol_last = match.groups()

@@ -11,6 +11,7 @@ import pandas as pd
 import pyarrow as pa
 
 from workflow_scripts.cohorts.readers.files import damaged
+from workflow_scripts.cohorts.readers.r_objects import read_r_table
 from workflow_scripts.common.errors import InputError
 from workflow_scripts.common.job import log
 from workflow_scripts.common.validation import nearest
@@ -50,8 +51,8 @@ def read_table(files, spec, columns=None):
 def join(left, files, spec):
     """Return `left` with the columns of another table, and how many of its rows had no match.
 
-    `spec` is a `join` of the cohort schema. Rows match by the `keys` of their columns; a key that
-    occurs twice on the right is an InputError, a left row without a match gets missing values.
+    `spec` is a `join` of the cohort schema. Rows match by the `keys` of their columns; a key whose
+    rows on the right differ is an InputError, a left row without a match gets missing values.
     Returns (None, 0) where an optional table is absent.
     """
     columns = spec.get("columns")
@@ -74,8 +75,12 @@ def join(left, files, spec):
             )
     names = [f"key {index}" for index in range(len(by))]
     right_keys = pd.DataFrame({n: keys(right[c]) for n, c in zip(names, by.values(), strict=True)})
-    complete = right_keys.notna().all(axis=1)
-    right_keys, right = right_keys[complete], right[complete]
+    values = right[list(renames.values())].set_axis(list(renames), axis=1)
+    # Rows that say the same do not make a join ambiguous: an edge list names its cell on each edge.
+    complete = (
+        right_keys.notna().all(axis=1) & ~pd.concat([right_keys, values], axis=1).duplicated()
+    )
+    right_keys, values = right_keys[complete], values[complete]
     if right_keys.duplicated().any():
         first = " ".join(right_keys[right_keys.duplicated()].iloc[0])
         raise InputError(
@@ -86,9 +91,8 @@ def join(left, files, spec):
     left_keys = pd.DataFrame({n: keys(left[c]) for n, c in zip(names, by, strict=True)})
     position = index.get_indexer(pd.MultiIndex.from_frame(left_keys))
     missing = (position < 0) | left_keys.isna().any(axis=1).to_numpy()
-    picked = right[list(renames.values())].set_axis(list(renames), axis=1).reset_index(drop=True)
     position[missing] = -1  # reindex turns it into missing values
-    picked = picked.reindex(position).set_axis(left.index)
+    picked = values.reset_index(drop=True).reindex(position).set_axis(left.index)
     return pd.concat([left, picked], axis=1), int(missing.sum())
 
 
@@ -149,6 +153,9 @@ def _key(value):
 def _load(file, spec, columns):
     """Read the table in `file`, only `columns` of it, after checking that it has them."""
     suffix = file.name.lower().rsplit(".", 1)[-1]
+    if suffix in ("rds", "rda", "rdata"):
+        table = _named(read_r_table(file, spec.get("object")), columns or (), file)
+        return table if columns is None else table[sorted(columns)]
     if suffix not in ("csv", "tsv", "txt", "parquet"):
         raise InputError(
             f"{file}: a .{suffix} table is not read here; convert it to CSV, put the CSV in the "

@@ -25,8 +25,10 @@ RESERVED = {
 def match_files(files, spec, group="tissue"):
     """Return {tissue id: (File, named groups)} of the files that fit `spec`, sorted by tissue id.
 
-    `spec` is a `files` setting of the cohort schema. With `group` "channel" the value is instead
-    {channel: (File, named groups)}, one dict per tissue. Two files for one key are an InputError.
+    `spec` is a `files` setting of the cohort schema. A named group `acquisition` is appended to the
+    tissue id: masks of an instrument's raw file have both in their name, apart. With `group`
+    "channel" the value is instead {channel: (File, named groups)}, one dict per tissue. Two files
+    for one key are an InputError.
     """
     listed = files.list(spec.get("archive", ()))
     found = {}
@@ -36,6 +38,8 @@ def match_files(files, spec, group="tissue"):
             continue
         groups = match.groupdict()
         tissue = groups["tissue"]
+        if tissue and "acquisition" in groups:
+            tissue = groups["tissue"] = f"{tissue}_{groups['acquisition']}"
         if not tissue or "/" in tissue or tissue.startswith("."):
             raise InputError(
                 f"{file}: '{tissue}' cannot name a tissue, because files are named after it; "
