@@ -55,3 +55,33 @@ rule fig3b:
         "Drawing fig3b"
     script:
         "../workflow_scripts/cells/fig3b.py"
+
+
+rule export_cells:
+    input:
+        embeddings=f"{R}/embeddings/{{model}}/{{cohort}}",
+        cells=f"{R}/cohorts/{{cohort}}/metadata/cells.parquet",
+        tissues=f"{R}/cohorts/{{cohort}}/metadata/tissues.parquet",
+        channels=f"{R}/cohorts/{{cohort}}/imc/channels.parquet",
+    output:
+        cells=f"{R}/exports/{{model}}/{{cohort}}/cells.h5ad",
+    log:
+        f"{LOGS}/export_cells/{{model}}_{{cohort}}.log",
+    benchmark:
+        f"{BENCH}/export_cells/{{model}}_{{cohort}}.tsv"
+    resources:
+        mem_mb=megabytes(8000 if config["device"] == "cuda" else 2000),
+        runtime=120,
+    params:
+        code=code("workflow_scripts/cells/export_cells.py"),
+        simulated=config["simulated"],
+    message:
+        "Exporting the cells of {wildcards.cohort} in tokens of {wildcards.model}"
+    script:
+        "../workflow_scripts/cells/export_cells.py"
+
+
+rule export:
+    input:
+        expand(f"{R}/exports/{{model}}/{{cohort}}/cells.h5ad", model=MODELS, cohort=COHORTS),
+    localrule: True

@@ -12,7 +12,7 @@ import numpy as np
 from demo.simulator.archives import csv_bytes, tiff_bytes, write_zip, zenodo_record
 from demo.simulator.cells import areas, centroids
 from demo.simulator.mcd import Acquisition, mcd_bytes
-from demo.simulator.patients import draw_course
+from demo.simulator.patients import draw_survival
 
 UNIMAGED_PATIENTS = 0
 UNPUBLISHED_TISSUES = 1
@@ -118,7 +118,8 @@ def _masks(cores):
 
 def _records(rng, section, patients):
     """Return the clinical values {column: value} of each patient; what has no effect is drawn."""
-    years, died, until, relapsed = draw_course(rng, section, patients)
+    course = draw_survival(rng, section, patients)
+    (years, died), (until, relapsed) = course["death"], course["relapse"]
     records = []
     for index, patient in enumerate(patients):
         known = patient.attributes

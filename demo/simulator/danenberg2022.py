@@ -123,7 +123,7 @@ def _clinical(section, cohort):
     columns = "metabric_id,ERStatus,ERBB2_pos,Grade,PAM50,IntClust,LymphNodesOrdinal".split(",")
     columns += "sizeOrdinal,yearsToStatus,DeathBreast,isValidation".split(",")
     patients = [*cohort.patients, *cohort.unimaged]
-    years, died = draw_survival(cohort.rng, section, patients)
+    years, died = draw_survival(cohort.rng, section, patients)["death"]
     rows = []
     for index, patient in enumerate(patients):
         known = patient.attributes

@@ -8,7 +8,7 @@ records there, of one here.
 
 from demo.simulator.archives import csv_bytes, tiff_bytes, write_zip, zenodo_record
 from demo.simulator.cells import areas, centroids
-from demo.simulator.patients import draw_course
+from demo.simulator.patients import draw_survival
 
 UNIMAGED_PATIENTS = 0
 UNPUBLISHED_TISSUES = 0
@@ -112,7 +112,8 @@ def _cells(cohort, spots):
 
 def _clinical(section, cohort, spots):
     """Return one row per spot, and one of a control without an image."""
-    years, died, until, relapsed = draw_course(cohort.rng, section, cohort.patients)
+    course = draw_survival(cohort.rng, section, cohort.patients)
+    (years, died), (until, relapsed) = course["death"], course["relapse"]
     people = []
     for index, patient in enumerate(cohort.patients):
         known = patient.attributes

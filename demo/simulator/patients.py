@@ -131,24 +131,22 @@ def type_shares(cohort, attributes):
     }
 
 
-def draw_survival(rng, cohort, patients, event="death"):
-    """Return (years [n], seen [n] bool): exponential times, `hazard` effects, uniform censoring."""
-    survival = cohort["survival"][event]
-    rate = survival["per_year"] * np.exp(log_hazard(cohort, patients, event))
-    time = rng.exponential(1 / rate)
-    followed = rng.uniform(*survival["followed_years"], len(patients))
-    return np.minimum(time, followed), time <= followed
+def draw_survival(rng, cohort, patients):
+    """Return {event: (years [n], seen [n] bool)}: exponential times with `hazard` effects.
+
+    A patient is followed for one time, whatever the event, and not beyond death.
+    """
+    survival = cohort["survival"]
+    times = {
+        event: rng.exponential(1 / (rate * np.exp(log_hazard(cohort, patients, event))))
+        for event, rate in survival["per_year"].items()
+    }
+    end = np.minimum(rng.uniform(*survival["followed_years"], len(patients)), times["death"])
+    return {event: (np.minimum(time, end), time <= end) for event, time in times.items()}
 
 
-def draw_course(rng, cohort, patients):
-    """Return years and whether seen [n] of death, then of relapse; death ends the wait for both."""
-    years, died = draw_survival(rng, cohort, patients, "death")
-    until, relapsed = draw_survival(rng, cohort, patients, "relapse")
-    return years, died, np.minimum(until, years), relapsed & (until <= years)
-
-
-def log_hazard(cohort, patients, event="death"):
-    """Return the log hazard of each patient relative to the cohort's expected composition."""
+def log_hazard(cohort, patients, event):
+    """Return the log hazard of an event for each patient, relative to the cohort's expected composition."""
     return _linear(cohort, patients, "hazard", event)
 
 

@@ -194,6 +194,7 @@ def test_a_fault_of_the_last_image_leaves_nothing_of_those_before(workplace, stu
 def test_a_script_runs_by_hand_with_the_paths_of_its_rule(workplace, study, run):
     write_images(workplace / "own/hand", 3, 3, 3)
     settings = {"tissue": {"min_side": 32, "min_coverage": 0.0}, "sub_images": {"side": 32}}
+    settings |= {"pretrain": {"crop": 16}}
     name = study(settings, source={"folder": "hand"})
     results = workplace / "results" / name
     assert run(name, f"results/{name}/ingest/{name}/ingest.json").returncode == 0

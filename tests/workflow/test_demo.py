@@ -5,8 +5,10 @@ import json
 import re
 from pathlib import Path
 
+import anndata
 import pandas as pd
 import pytest
+import scanpy
 import zarr
 
 pytestmark = pytest.mark.slow
@@ -127,3 +129,28 @@ def test_every_job_has_a_log_with_what_it_did(results):
     }
     for rule in ("retrieve", "ingest", "split", "preprocess", "pretrain", "embed", "reconstruct"):
         assert re.search(r"\d\d:\d\d:\d\d INFO .*\d", logs[rule].read_text()), rule
+
+
+def test_the_export_opens_in_anndata_and_scanpy(demo, results, snakemake):
+    target = "results/demo/exports/all14/sim_danenberg2022/cells.h5ad"
+    run = snakemake(demo, "--profile", "demo", target)
+    assert run.returncode == 0, run.stderr[-2000:]
+    cells = anndata.read_h5ad(demo / target, backed="r")
+    tokens = zarr.open_array(results / "embeddings/all14/sim_danenberg2022/cells.zarr", mode="r")
+    assert (cells.X[:] == tokens[:]).all() and bool(cells.uns["simulated"])
+    assert {"tissue_id", "cell_id", "patient_id", "split", "cell_type", "x", "y"} <= set(cells.obs)
+    assert cells.uns["panel"]["uniprot_id"].str.len().min() == 0  # DNA has no accession
+    opened = scanpy.read_h5ad(demo / target)
+    scanpy.pp.pca(opened, n_comps=3)
+    assert opened.obsm["X_pca"].shape == (len(tokens), 3)
+
+
+def test_the_probe_finds_planted_types_in_mean_intensities(results):
+    numbers = json.loads((results / "figures/fig3b/numbers.json").read_text())["numbers"]
+    task = "macro_f1_sim_danenberg2022_cell_type"
+    assert numbers[f"{task}_mean_intensity"]["value"] > 0.8
+    table = pd.read_csv(results / "figures/fig3b/source_data.csv")
+    ours = table[(table["model"] == "all14") & (table["class"] != "macro-F1")]
+    chance = (ours["test_cells"].max() / ours["test_cells"].sum()) * 2 / len(ours)
+    assert numbers[f"{task}_all14"]["value"] > chance  # better than always the largest class
+    assert numbers["C110"]["status"].startswith("not run: ")

@@ -2,6 +2,7 @@
 
 import io
 import zipfile
+from functools import cache
 from types import SimpleNamespace
 
 import pandas as pd
@@ -9,7 +10,7 @@ import pytest
 import tifffile
 
 from demo.simulate import write_archive
-from demo.simulator.cohort import read_effects, section_of
+from demo.simulator.cohort import LAYOUTS, read_effects, section_of
 
 SETTINGS = {
     "seed": 0,
@@ -26,7 +27,7 @@ class Archive:
 
     def __init__(self, folder, cohort_id):
         self.files, self.record = folder / "files", folder / "record.json"
-        self.effects = read_effects()
+        self.id, self.effects = cohort_id, read_effects()
         self.section = section_of(cohort_id, self.effects)
         self.truth = write_archive(cohort_id, self.effects, SETTINGS, self.files, self.record)
 
@@ -46,18 +47,39 @@ class Archive:
 
 
 @pytest.fixture(scope="session")
-def damond(tmp_path_factory):
-    return Archive(tmp_path_factory.mktemp("damond"), "sim_damond2019")
+def archives(tmp_path_factory):
+    """Return a function that writes a cohort's archive once, and returns it."""
+    return cache(lambda name: Archive(tmp_path_factory.mktemp(name), f"sim_{name}"))
 
 
-@pytest.fixture(scope="session")
-def danenberg(tmp_path_factory):
-    return Archive(tmp_path_factory.mktemp("danenberg"), "sim_danenberg2022")
+@pytest.fixture
+def damond(archives):
+    return archives("damond2019")
 
 
-@pytest.fixture(params=["damond", "danenberg"])
-def archive(request):
-    return request.getfixturevalue(request.param)
+@pytest.fixture
+def danenberg(archives):
+    return archives("danenberg2022")
+
+
+@pytest.fixture
+def cords(archives):
+    return archives("cords2024")
+
+
+@pytest.fixture
+def wang(archives):
+    return archives("wang2023")
+
+
+@pytest.fixture
+def hoch(archives):
+    return archives("hoch2022")
+
+
+@pytest.fixture(params=LAYOUTS)
+def archive(request, archives):
+    return archives(request.param)
 
 
 @pytest.fixture

@@ -13,10 +13,11 @@ from demo import simulate
 from demo.simulate import write_archive
 from demo.simulator import damond2019
 from demo.simulator.archives import csv_bytes
-from demo.simulator.cohort import read_effects
+from demo.simulator.cohort import LAYOUTS, read_effects
+from workflow_scripts.common.cohort import load_cohort
 from workflow_scripts.common.errors import InputError
 
-COHORTS = ("sim_damond2019", "sim_danenberg2022")
+COHORTS = [f"sim_{layout}" for layout in LAYOUTS]
 
 
 def written(folder, cohort_id, settings):
@@ -69,9 +70,30 @@ def test_mendeley_answer_agrees_with_the_files(damond):
         assert details["sha256_hash"] == hashlib.sha256(content).hexdigest()
 
 
-def test_zenodo_answer_agrees_with_the_files(danenberg):
-    record = json.loads(danenberg.record.read_text())
-    assert [file["key"] for file in record["files"]] == ["MBTMEStrIMCPublic.zip"]
+@pytest.mark.parametrize(
+    ("name", "files"),
+    [
+        ("danenberg2022", ["MBTMEStrIMCPublic.zip"]),
+        ("wang2023", ["NTPublic.zip"]),
+        ("hoch2022", ["full_data.zip", "data_for_analysis.zip"]),
+        (
+            "cords2024",
+            [
+                "20201228_LC_NSCLC_TMA_175_B.mcd.zip",
+                "20210104_LC_NSCLC_TMA_176_A.mcd.zip",
+                "2020120_LC_NSCLC_TMA_86_C.mcd.zip",
+                "comp_csv_files.zip",
+                "Cell masks.zip",
+                "SingleCellExperiment Objects.zip",
+            ],
+        ),
+    ],
+)
+def test_zenodo_answer_agrees_with_the_files(name, files, archives):
+    record = json.loads(archives(name).record.read_text())
+    assert [file["key"] for file in record["files"]] == files
+    described = load_cohort(f"demo/cohorts/sim_{name}.yaml").files
+    assert [file["name"] for file in described] == files
     for file in record["files"]:
         with urlopen(file["links"]["self"]) as answer:
             content = answer.read()
@@ -90,15 +112,25 @@ def test_addresses_are_valid_wherever_the_repository_lies(settings, tmp_path, mo
         assert len(answer.read()) == listing[0]["size"]
 
 
-@pytest.mark.parametrize("cohort_id", COHORTS)
-def test_the_archive_says_that_it_is_simulated(cohort_id, request):
-    archive = request.getfixturevalue(cohort_id[4:-4])
-    if cohort_id == "sim_damond2019":
-        text = (archive.files / "README.txt").read_text()
-    else:
-        text = archive.read("MBTMEStrIMCPublic.zip", "MBTMEIMCPublic/README.txt").decode()
-        assert "IMCClinical.fst" in text and "conversion to CSV" in text
+# Where each archive says what it is, and which files of R it holds as CSV.
+READMES = {
+    "danenberg2022": ("MBTMEStrIMCPublic.zip", "MBTMEIMCPublic/README.txt", "CellNeighbours.fst"),
+    "cords2024": ("SingleCellExperiment Objects.zip", "README.txt", "sce_all_annotated.rds"),
+    "wang2023": ("NTPublic.zip", "NTPublic/README.txt", ".fst"),
+    "hoch2022": ("full_data.zip", "full_data/README.txt", "sce_RNA.rds"),
+}
+
+
+@pytest.mark.parametrize("name", READMES)
+def test_the_archive_says_that_it_is_simulated(name, archives):
+    zipped, member, r_file = READMES[name]
+    text = archives(name).read(zipped, member).decode()
     assert text.startswith("Simulated data.")
+    assert r_file in text and "Not imitated:" in text and "CSV" in text
+
+
+def test_a_flat_archive_says_so_beside_its_files(damond):
+    assert (damond.files / "README.txt").read_text().startswith("Simulated data.")
 
 
 def test_script_writes_what_the_rule_declares(job):
@@ -118,8 +150,8 @@ def test_a_failure_leaves_no_archive(job, monkeypatch):
 
 
 def test_a_cohort_without_a_simulator_is_named(settings, tmp_path):
-    with pytest.raises(InputError, match="'sim_hoch2022' cannot be simulated; expected one of sim"):
-        written(tmp_path, "sim_hoch2022", settings)
+    with pytest.raises(InputError, match="'sim_hu2023' cannot be simulated; expected one of sim"):
+        written(tmp_path, "sim_hu2023", settings)
     with pytest.raises(InputError, match="'damond2019' cannot be simulated"):
         written(tmp_path, "damond2019", settings)
 

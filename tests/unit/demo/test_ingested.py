@@ -1,32 +1,157 @@
 """The readers, which share nothing with the simulator, find in its archives what it put there."""
 
 import numpy as np
+import pandas as pd
 import pytest
+import zarr
 
+from workflow_scripts.cohorts.ingest import ingest
 from workflow_scripts.cohorts.readers import read_source
 from workflow_scripts.common.cohort import load_cohort
 
-CELL_TYPES = {"sim_damond2019": "cell_type", "sim_danenberg2022": "phenotype"}
+# The granularity that holds the planted types, cells that a clump of antibody hit are dropped, and
+# clinical columns with what the simulator calls them.
+READ = {
+    "damond2019": ("cell_type", False, {"stage": "stage"}),
+    "danenberg2022": ("phenotype", True, {"ERBB2_pos": "ERBB2_pos", "PAM50": "PAM50"}),
+    "cords2024": ("cell_type", False, {"DX.name": "DX.name", "Grade": "Grade"}),
+    "wang2023": ("phenotype", True, {"pCR": "pCR", "Arm": "Arm", "BiopsyPhase": "BiopsyPhase"}),
+    "hoch2022": ("phenotype", False, {"Cancer_Stage": "Cancer_Stage", "Mutation": "Mutation"}),
+}
 
 
-@pytest.mark.parametrize("cohort_id", CELL_TYPES)
-def test_readers_find_what_was_written(cohort_id, request):
-    archive = request.getfixturevalue(cohort_id[4:].rstrip("0123456789"))
-    truth = archive.truth
-    source = read_source(archive.files, load_cohort(f"demo/cohorts/{cohort_id}.yaml"))
-    assert source.panel["channel_name"].tolist() == [e["marker"] for e in archive.section["panel"]]
+def source_of(archive):
+    return read_source(archive.files, load_cohort(f"demo/cohorts/{archive.id}.yaml"))
+
+
+def found_tissues(archive, source):
+    """Return [(the simulator's tissue, the reader's tissue)], matched by their pixels."""
     read = {tissue.load_image().tobytes(): tissue for tissue in source.tissues}
-    assert len(read) == len(truth.tissues)
+    assert len(read) == len(archive.truth.tissues) == len(source.tissues)
+    tissues = archive.truth.tissues
+    return [(tissue, read[tissue.image.astype(np.float32).tobytes()]) for tissue in tissues]
+
+
+def cells_of(source, tissue):
+    return source.cells[source.cells.tissue_id == tissue.tissue_id].sort_values("cell_id")
+
+
+def test_readers_find_what_was_written(archive):
+    label, drops, columns = READ[archive.id.removeprefix("sim_")]
+    truth, source = archive.truth, source_of(archive)
+    assert source.panel["channel_name"].tolist() == [e["marker"] for e in archive.section["panel"]]
     patients = []
-    for tissue in truth.tissues:
-        found = read[tissue.image.astype(np.float32).tobytes()]
+    for (tissue, found), sample in zip(found_tissues(archive, source), truth.samples, strict=True):
         np.testing.assert_array_equal(found.load_mask(), tissue.cell_mask)
-        cells = source.cells[source.cells.tissue_id == found.tissue_id].sort_values("cell_id")
-        drop = tissue.aggregate if cohort_id == "sim_danenberg2022" else False
-        kept = np.flatnonzero(~np.broadcast_to(drop, len(tissue.types)))
+        cells = cells_of(source, found)
+        kept = np.flatnonzero(~tissue.aggregate) if drops else np.arange(len(tissue.types))
         assert cells.cell_id.tolist() == (kept + 1).tolist()
-        assert cells[CELL_TYPES[cohort_id]].tolist() == [tissue.types[i] for i in kept]
+        assert cells[label].tolist() == [tissue.types[i] for i in kept]
+        for column, name in columns.items():
+            assert str(found.clinical[column]).lower() in spelt(sample.attributes[name])
         patients.append(found.patient_id)
     owners = np.array(truth.owners)
     same = np.array(patients)[:, None] == np.array(patients)[None]
     np.testing.assert_array_equal(same, owners[:, None] == owners[None])
+
+
+def spelt(value):
+    """Return how a table may spell a value: pandas reads 2 as 2.0 where another row is empty."""
+    text = str(value).lower()
+    return {text, f"{text}.0"} if text.isdigit() else {text}
+
+
+@pytest.mark.parametrize(
+    ("name", "classes"),
+    [
+        ("damond2019", {"cell_category": {"islet", "exocrine", "immune", "other", "unknown"}}),
+        (
+            "danenberg2022",
+            {
+                "cell_type": {
+                    *("T Cell", "B Cell", "Myeloid", "APC", "Stromal"),
+                    *("ER+ epithelial", "ER- epithelial"),
+                }
+            },
+        ),
+        (
+            "cords2024",
+            {"cell_category": {"Tumour", "Fibroblast", "Immune", "T cell", "vessel", "Other"}},
+        ),
+        ("wang2023", {"cell_category": {"tumor", "T cell", "immune", "stroma"}}),
+        (
+            "hoch2022",
+            {"cell_type": {"Tumor", "Stroma", "T-Cell", "Macrophage", "Lymphocyte", "Other"}},
+        ),
+    ],
+)
+def test_every_planted_type_has_a_class(name, classes, archives):
+    source = source_of(archives(name))
+    for label, expected in classes.items():
+        assert set(source.cells[label]) == expected
+    assert not [warning for warning in source.warnings if "has no class" in warning]
+
+
+def test_finer_classes_of_wang(wang):
+    """Text of the study: the 19 fine classes, of which 11 are simulated."""
+    fine = source_of(wang).cells.cell_type.unique()
+    named = (
+        "fibroblasts,dendritic / APC,macrophage,B / plasma cell,NK,neutrophils,tumor,hypoxic tumor"
+    )
+    named += ",EMT-like tumor,DNA-damaged cell,apoptotic cell,CD4 T cell,CD8 T cell"
+    assert len(fine) == 11 and set(fine) <= {*named.split(","), "PD-L1+IDO+ cell"}
+
+
+def test_structures_of_danenberg_are_the_niches(danenberg):
+    source = source_of(danenberg)
+    without = 0
+    for tissue, found in found_tissues(danenberg, source):
+        cells = cells_of(source, found)
+        niches = np.array(tissue.cell_niches)[cells.cell_id - 1]
+        for niche, structure in zip(niches, cells.tme_structure, strict=True):
+            # A cell that touches no other is on no edge, and so in no structure.
+            assert structure == niche or structure is None
+            without += structure is None and niche != "Tumour"
+        assert cells.tme_structure[niches == "Tumour"].isna().all()
+    assert without < 0.1 * len(source.cells)
+
+
+def test_patients_of_wang_are_followed(wang):
+    truth, source = wang.truth, source_of(wang)
+    visits = pd.DataFrame([{"id": t.patient_id, **t.clinical} for t in source.tissues])
+    assert visits.groupby("id").BiopsyPhase.nunique().tolist() == [3, 3]
+    assert visits.groupby("id").pCR.first().tolist() == ["pCR", "RD"]
+    assert set(visits.Arm) == {"C&I"} and len(truth.patients) == 5
+
+
+def test_what_cords_cannot_give_is_told(cords):
+    source = source_of(cords)
+    assert "tissue 175_B_90 is left out: the acquisition is unreadable" in source.warnings
+    assert any("Ar80, Xe131" in warning for warning in source.warnings)
+    assert any("tissues without an image" in warning for warning in source.warnings)
+    blocks = {tissue.tissue_id.rsplit("_", 1)[0] for tissue in source.tissues}
+    assert blocks == {"175_B", "176_A", "86_C"}
+
+
+@pytest.mark.parametrize("name", ["cords2024", "wang2023", "hoch2022"])
+def test_ingested_images_and_cells_are_those_simulated(name, archives, tmp_path):
+    archive = archives(name)
+    folders = {key: tmp_path / key for key in ("images", "cell_masks", "tissue_masks")}
+    for folder in folders.values():
+        folder.mkdir()
+    source, cohort = source_of(archive), load_cohort(f"demo/cohorts/sim_{name}.yaml")
+    tissues, cells, summary = ingest(source, cohort, folders, sigma=2.0)
+    for tissue, found in found_tissues(archive, source):
+        image = zarr.open(folders["images"] / f"{found.tissue_id}.ome.zarr/0")[:]
+        np.testing.assert_array_equal(image, tissue.image)
+        row = tissues.set_index("tissue_id").loc[found.tissue_id]
+        assert (row.height, row.width) == tissue.cell_mask.shape
+        # Otsu cuts between cells and fibres: less than the tissue, more than a sub-image needs.
+        assert 0.35 < row.tissue_fraction < (tissue.niche_map >= 0).mean()
+        mine = cells[cells.tissue_id == found.tissue_id]
+        at = mine.y.round().astype(int), mine.x.round().astype(int)
+        # The centroid of a long cell may lie beside it.
+        assert (tissue.cell_mask[at] == mine.cell_id).mean() > 0.95
+    assert len(cells) == len(source.cells) and summary["cells_not_in_mask"] == 0
+    assert summary["warnings"][:-1] == source.warnings
+    assert "no UniProt accession" in summary["warnings"][-1]
