@@ -72,6 +72,8 @@ rule ingest:
     params:
         code=code("workflow_scripts/cohorts/ingest.py"),
         mask_sigma=config["tissue"]["mask_sigma"],
+        # A folder on disk has no record: its listing says when something in it has changed.
+        listing=lambda w: listing(STUDY.cohorts[w.cohort].folder),
     message:
         "Ingesting {wildcards.cohort}"
     script:

@@ -1,6 +1,7 @@
 # Settings, checked, and the names that all rules share.
 from workflow_scripts.common.code_hash import code_hash as code
 from workflow_scripts.common.errors import InputError
+from workflow_scripts.common.provenance import listing
 from workflow_scripts.common.study import Study
 from workflow_scripts.common.targets import load_targets
 

@@ -48,7 +48,6 @@ rule retrieve_esm2:
         mem_mb=megabytes(1000),
         runtime=120,
     params:
-        code=code("workflow_scripts/markers/retrieve_esm2.py"),
         url=config["markers"]["esm2"]["weights"],
     message:
         "Retrieving the weights of ESM-2"

@@ -146,7 +146,7 @@ def draw_survival(rng, cohort, patients):
 
 
 def log_hazard(cohort, patients, event):
-    """Return the log hazard of an event for each patient, relative to the cohort's expected composition."""
+    """Return the log hazard of an event [n], relative to the cohort's expected composition."""
     return _linear(cohort, patients, "hazard", event)
 
 

@@ -52,19 +52,17 @@ def simulate_tokens(effects, name, patients, cells, seed, width=16, cut=None):
     rng, outcome_rng, cut_rng = np.random.default_rng([seed, zlib.crc32(name.encode())]).spawn(3)
     people = draw_patients(rng, section, patients)
     ids = np.array([f"P{index:04d}" for index in range(patients)])
-    parts = []
-    for patient, person in zip(ids, people, strict=True):
-        batch = effects["tokens"]["patient"] * rng.standard_normal(width)
-        for number, (time, sample) in enumerate(_samples(rng, section, person), start=1):
-            found = _draw_cells(rng, section, sample, cells)
-            found.insert(0, "tissue_id", f"{patient}_{number}")
-            parts.append((found.assign(patient_id=patient, time=time), batch))
-    table = pd.concat([found for found, _ in parts], ignore_index=True)
-    tokens = np.repeat([batch for _, batch in parts], cells, axis=0)
-    for kind in ("cell_type", "niche"):
-        names, index = np.unique(table[kind], return_inverse=True)
+    batches = effects["tokens"]["patient"] * rng.standard_normal((patients, width))
+    samples = [
+        (i, *sample) for i in range(patients) for sample in _samples(rng, section, people[i])
+    ]
+    drawn = [_draw_cells(rng, section, sample, cells) for *_, sample in samples]
+    table = _table(section, ids, samples, drawn)
+    tokens = np.repeat(batches[[owner for owner, *_ in samples]], cells, axis=0)
+    for kind, column in zip(("niche", "cell_type"), (0, 1), strict=True):
+        names = list(section[f"{kind}s"])
         vectors = [effects["tokens"][kind] * direction(kind, value, width) for value in names]
-        tokens = tokens + np.array(vectors)[index]
+        tokens += np.array(vectors)[np.concatenate([found[column] for found in drawn])]
     tokens = (tokens + rng.standard_normal(tokens.shape)).astype(np.float32)
 
     clinical = _clinical(outcome_rng, section, people)
@@ -85,35 +83,47 @@ def direction(kind, name, width):
 
 
 def _samples(rng, section, person):
-    """Return [(time, patient as sampled)]."""
+    """Return [(number, time, patient as sampled)]."""
     if "visits" not in section:
-        return [(None, person)]
-    return [(time, at_visit(rng, section, person, time)) for time in section["visits"]["values"]]
+        return [(1, None, person)]
+    times = enumerate(section["visits"]["values"], start=1)
+    return [(number, time, at_visit(rng, section, person, time)) for number, time in times]
 
 
 def _draw_cells(rng, section, sample, count):
-    """Return `count` cells: niches by area and density, types by niche, places in patches."""
-    niches = list(section["niches"])
+    """Return niche and type (indices [count]) and places [count, 2] of the cells of a tissue.
+
+    Niches are drawn by area and density, types by niche, places in a few patches per niche.
+    """
+    niches, types = list(section["niches"]), list(section["cell_types"])
     weight = np.array([sample.niche_shares[name] * _density(section, name) for name in niches])
     niche = rng.choice(len(niches), count, p=weight / weight.sum())
-    types = np.empty(count, object)
-    for index, name in enumerate(niches):
-        here, shares = niche == index, sample.type_shares[name]
-        types[here] = rng.choice(list(shares), here.sum(), p=list(shares.values()))
+    shares = [[sample.type_shares[n].get(t, 0) for t in types] for n in niches]
+    passed = rng.random(count)[:, None] >= np.cumsum(shares, axis=1)[niche]
     side = SPACING * np.sqrt(count)
-    centres = rng.uniform(0, side, (len(niches), PATCHES, 2))
-    places = centres[niche, rng.integers(0, PATCHES, count)]
-    places = np.clip(places + rng.normal(0, side / 10, (count, 2)), 0, side)
-    return pd.DataFrame(
-        {
-            "cell_id": np.arange(1, count + 1),
-            "x": places[:, 0],
-            "y": places[:, 1],
-            "niche": np.array(niches, object)[niche],
-            "cell_type": types,
-            "category": [section["cell_types"][name]["category"] for name in types],
-        }
-    )
+    patches = rng.uniform(0, side, (len(niches), PATCHES, 2))
+    places = patches[niche, rng.integers(0, PATCHES, count)] + rng.normal(0, side / 10, (count, 2))
+    return niche, np.minimum(passed.sum(1), len(types) - 1), np.clip(places, 0, side)
+
+
+def _table(section, ids, samples, drawn):
+    """Return the table of cells from what was drawn for each tissue."""
+    niche, kind, places = (np.concatenate(parts) for parts in zip(*drawn, strict=True))
+    types = list(section["cell_types"])
+    category = [section["cell_types"][name]["category"] for name in types]
+    count = len(drawn[0][0])
+    each = {
+        "tissue_id": [f"{ids[owner]}_{number}" for owner, number, *_ in samples],
+        "patient_id": [ids[owner] for owner, *_ in samples],
+        "time": [time for _, _, time, _ in samples],
+    }
+    table = {name: np.repeat(np.array(values, object), count) for name, values in each.items()}
+    table["cell_id"] = np.tile(np.arange(1, count + 1), len(drawn))
+    table |= {"x": places[:, 0], "y": places[:, 1]}
+    table["niche"] = np.array(list(section["niches"]), object)[niche]
+    table["cell_type"] = np.array(types, object)[kind]
+    table["category"] = np.array(category, object)[kind]
+    return pd.DataFrame(table)
 
 
 def _density(section, name):

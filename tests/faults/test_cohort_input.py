@@ -70,7 +70,7 @@ def ingest(tmp_path):
                 SimpleNamespace(
                     input=SimpleNamespace(cohort=str(tmp_path / "mine.yaml")),
                     output=SimpleNamespace(**{name: str(out / name) for name in OUTPUTS}),
-                    params=SimpleNamespace(tissue={"mask_sigma": 2.0}),
+                    params=SimpleNamespace(mask_sigma=2.0),
                     threads=1,
                 )
             )

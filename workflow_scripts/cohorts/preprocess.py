@@ -77,7 +77,7 @@ def pool(statistics, splits, over, names):
     constant = constant_channels(train, len(names))
     for channel in np.flatnonzero(constant):
         log.warning(
-            "marker %s is constant over all %d training images: left out",
+            "marker %s is constant over all %d training images, after clipping: left out",
             names[channel],
             len(train),
         )

@@ -75,6 +75,7 @@ def _download(file, path, offline, sleep):
     except InputError:
         os.replace(part, bad)
         raise
+    bad.unlink(missing_ok=True)
     os.replace(part, path)
     return found
 

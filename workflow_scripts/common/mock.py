@@ -3,9 +3,11 @@
 import argparse
 import contextlib
 import os
+import sys
 from pathlib import Path
 
 from snakemake.api import SnakemakeApi
+from snakemake.exceptions import WorkflowError
 from snakemake.iocontainers import Snakemake
 from snakemake.settings.types import ConfigSettings, OutputSettings, Quietness, ResourceSettings
 
@@ -45,9 +47,15 @@ def snakemake_from_command_line(rule, arguments):
     parser.add_argument("--configfile", nargs="+", default=[])
     parsed = parser.parse_args(arguments)
     wanted = dict(item.split("=", 1) for item in parsed.wildcards)
-    for job in planned_jobs(parsed.configfile):
+    try:
+        jobs = planned_jobs(parsed.configfile)
+    except WorkflowError as error:
+        sys.exit(str(error))
+    for job in jobs:
         if job.rule.name == rule and wanted.items() <= job.wildcards_dict.items():
             os.chdir(ROOT)
+            for path in job.output:
+                Path(path).parent.mkdir(parents=True, exist_ok=True)
             return snakemake_object(job)
     parser.error(f"no job of rule {rule} has {wanted or 'these wildcards'} in this study")
 

@@ -30,6 +30,15 @@ def sha256(path):
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def listing(folder):
+    """Return a hash of names, sizes and times of all files in `folder`; None for no folder."""
+    if folder is None:
+        return None
+    files = sorted(path for path in Path(folder).rglob("*") if path.is_file())
+    facts = [(str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in files]
+    return hashlib.sha256(repr(facts).encode()).hexdigest()
+
+
 def _git(*arguments):
     try:
         answer = subprocess.run(

@@ -22,7 +22,7 @@ from workflow_scripts.common.errors import InputError
 from workflow_scripts.common.job import log
 
 START = {"step": 0, "losses": [], "seconds": 0.0}
-STOP_SIGNALS = (signal.SIGTERM, signal.SIGUSR1)
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 
 
 def total_steps(settings, n_sub_images):
@@ -125,9 +125,9 @@ class Checkpoint:
 def train(model, objective, micro_batches, steps, settings, device, checkpoint):
     """Train `model` for `steps` optimiser steps; return the loss of every step and the seconds.
 
-    `micro_batches(first_step)` yields the micro-batches from that step on. On SIGTERM or SIGUSR1
-    (a cluster's wall time) the state is saved and the process exits with 1; the next start
-    continues from there.
+    `micro_batches(first_step)` yields the micro-batches from that step on. On SIGINT, SIGTERM
+    or SIGUSR1 (a cluster's wall time) the state is saved and the process exits with 1; the next
+    start continues from there.
     """
     precision = settings["precision"] if device == "cuda" else "fp32"
     dtype = {"fp16": torch.float16, "bf16": torch.bfloat16, "fp32": torch.float32}[precision]

@@ -17,9 +17,12 @@ HIDDEN = to_rgb(PALETTE["hidden"])
 
 
 def to_intensity(image, mean, std, quantile):
-    """Undo standardisation and log1p; 1 is the image's 99th percentile of the channel."""
+    """Undo standardisation [C, H, W]: log1p counts, 1 at the image's 99th percentile.
+
+    The logarithm stays: it is what the model sees, and faint structures are visible in it.
+    """
     log1p = image * std[:, None, None] + mean[:, None, None]
-    return np.expm1(log1p.clip(0)) / np.maximum(quantile, 1e-6)[:, None, None]
+    return log1p.clip(0) / np.log1p(np.maximum(quantile, 1e-6))[:, None, None]
 
 
 def draw(example):

@@ -3,6 +3,7 @@
 import pytest
 
 from workflow_scripts.common import code_hash as module
+from workflow_scripts.common.provenance import listing
 
 
 @pytest.fixture
@@ -50,3 +51,15 @@ def test_the_model_is_part_of_its_training(monkeypatch):
     names = {path.relative_to(module.ROOT).as_posix() for path in reached}
     assert {"virtues_core/rotary.py", "workflow_scripts/common/crops.py"} <= names
     assert not any("report" in name for name in names)
+
+
+def test_a_listing_notices_new_and_changed_files(tmp_path):
+    (tmp_path / "sub").mkdir()
+    file = tmp_path / "sub/a.tiff"
+    file.write_bytes(b"1")
+    first = listing(tmp_path)
+    assert listing(tmp_path) == first and listing(None) is None
+    file.write_bytes(b"12")
+    second = listing(tmp_path)
+    (tmp_path / "b.tiff").write_bytes(b"1")
+    assert len({first, second, listing(tmp_path)}) == 3

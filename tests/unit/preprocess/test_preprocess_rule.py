@@ -111,7 +111,10 @@ def test_what_is_left_out_is_said(cohort, caplog):
     caplog.set_level("INFO")
     job = preprocess_job(cohort)
     preprocess.main(job)
-    assert "marker flat is constant over all 2 training images: left out" in caplog.text
+    assert (
+        "marker flat is constant over all 2 training images, after clipping: left out"
+        in caplog.text
+    )
     assert "5 channels: 1 without accession and 1 that fail quality are left out" in caplog.text
     channels = table(job, "channels")
     assert channels["qc_pass"].tolist() == [True, False, True, True, True]
