@@ -83,6 +83,13 @@ def test_joins_are_unique_and_count_what_has_no_match(files):
         join(left, found, {"file": "e.csv", "by": by})
     with pytest.raises(InputError, match="d.csv: column 'slide' exists already; rename it"):
         join(left, found, {"file": "d.csv", "by": by, "columns": {"slide": "case"}})
+    # Rows that say the same do not contradict each other.
+    edges = files(d_csv="cell,to,niche\n1,2,A\n1,3,A\n2,1,B\n", e_csv="cell,to\n1,2\n")
+    cells = pd.DataFrame({"cell": [2, 1]})
+    wanted = {"file": "d.csv", "by": {"cell": "cell"}, "columns": ["niche"]}
+    assert join(cells, edges, wanted)[0]["niche"].tolist() == ["B", "A"]
+    with pytest.raises(InputError, match="d.csv: cell = 1 is on several rows"):
+        join(cells, edges, wanted | {"columns": ["niche", "to"]})
     absent = {"file": "z.csv", "by": by, "optional": True}
     assert join(left, found, absent) == (None, 0)
 

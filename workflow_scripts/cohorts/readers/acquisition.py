@@ -42,7 +42,7 @@ def read(folder, cohort):
     further -= {*metals, "X", "Y", "Z"}
     if further:
         warnings.append(
-            f"{len(further)} channels of the acquisitions are not in the panel and are left out: "
-            f"{', '.join(sorted(further)[:10])}"
+            f"channels of the acquisitions that the panel does not name are left out "
+            f"({len(further)}): {', '.join(sorted(further)[:10])}"
         )
     return build(files, cohort, panel, images, loaders, warnings)
