@@ -13,6 +13,7 @@ from workflow_scripts.common.mock import planned_jobs
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).resolve().parents[2]
 WEIGHTS = "results/demo/models/all14/model.safetensors"
+COHORTS = ("sim_damond2019", "sim_danenberg2022")
 LOCAL = {"all", "retrieve", "retrieve_sequences"}  # what stays on the submitting side
 # The profile's checks are a minute apart, as hours-long jobs want it; these take seconds.
 OFTEN = ("--slurm-init-seconds-before-status-checks", "2")
@@ -96,7 +97,8 @@ def mishaps(cluster, tmp_path_factory, snakemake):
 def stages(cluster, mishaps, checkout, snakemake):
     """A copy of the checkout in which the embedded study ran up to a short pretraining."""
     folder = checkout("cluster")
-    (folder / "short.yaml").write_text("pretrain: {max_steps: 4}\n")
+    cohorts = ", ".join(f"demo/cohorts/{cohort}.yaml" for cohort in COHORTS)
+    (folder / "short.yaml").write_text(f"cohorts: [{cohorts}]\npretrain: {{max_steps: 4}}\n")
     overlays = ("--configfile", "demo/study.yaml", "short.yaml")
     run = snakemake(folder, "--profile", "slurm", WEIGHTS, *overlays, *OFTEN)
     assert run.returncode == 0, run.stderr[-4000:]
@@ -122,7 +124,8 @@ def test_only_jobs_that_compute_on_the_device_ask_for_gpus(device, gpus):
     jobs = planned_jobs(overrides={"device": device})
     asked = {job.rule.name: job.resources.get("gpu", 0) for job in jobs}
     computing = {job.rule.name for job in jobs if "device" in job.params.keys()}
-    assert {"pretrain", "embed", "reconstruct"} <= computing
+    profile = (ROOT / "slurm/config.yaml").read_text()
+    assert computing == set(re.findall(r"^#  (\w+): .*partition: gpu", profile, re.M))
     assert asked == {name: gpus if name in computing else 0 for name in asked}
 
 
@@ -135,7 +138,8 @@ def test_slurm_records_what_each_rule_asks_for(stages):
     jobs = slurm.recorded_jobs(stages)
     show(jobs)
     planned = {}
-    for job in planned_jobs([ROOT / "demo/study.yaml"], target=WEIGHTS):
+    overlays = [ROOT / "demo/study.yaml", stages / "short.yaml"]
+    for job in planned_jobs(overlays, target=WEIGHTS):
         name = "_wildcards_".join([f"rule_{job.rule.name}", *job.wildcards])
         if job.rule.name not in LOCAL:
             planned[name] = (job.threads, f"{job.resources.mem_mb}M", job.resources.runtime)
@@ -153,7 +157,7 @@ def test_slurm_records_what_each_rule_asks_for(stages):
 def test_the_stages_leave_their_files_and_logs(stages):
     results = stages / "results/demo"
     assert (stages / WEIGHTS).stat().st_size > 10_000
-    for cohort in ("sim_damond2019", "sim_danenberg2022"):
+    for cohort in COHORTS:
         assert (results / "archives" / cohort / "retrieved.json").exists()
         assert list((results / "cohorts" / cohort / "model_ready").glob("*.zarr"))
         for rule in ("retrieve", "ingest", "split", "preprocess"):
@@ -171,10 +175,8 @@ def test_what_goes_wrong_is_noticed_and_named_with_its_log(mishaps):
     wrong = {"fails": "FAILED", "cancelled": "CANCELLED", "overruns": "TIMEOUT"}
     assert states == wrong | {"goes_on": "COMPLETED"} and len(jobs) == len(states)
     # The log of a failed job, which follows, has an error of the same name of its own.
-    blocks = re.findall(
-        r"Error in rule (\w+):\n(\s+message: SLURM-job.+?external)", run.stderr, re.S
-    )
-    errors = dict(blocks)
+    error = r"Error in rule (\w+):\n(\s+message: SLURM-job.+?external)"
+    errors = dict(re.findall(error, run.stderr, re.DOTALL))
     assert set(errors) == set(wrong)
     for rule, state in wrong.items():
         assert f"SLURM status is: '{state}'" in errors[rule]
