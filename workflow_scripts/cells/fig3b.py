@@ -16,8 +16,8 @@ from workflow_scripts.common.numbers import not_run, number, weights_of
 
 # Class shares that the paper states: claim -> cohort, label, words in the name of the class.
 SHARES = {
-    "C111": ("cords2024", "coarse", ("vessel",)),
-    "C112": ("cords2024", "coarse", ("t cell",)),
+    "C111": ("cords2024", "cell_category", ("vessel",)),
+    "C112": ("cords2024", "cell_category", ("t cell",)),
     "C113": ("danenberg2022", "cell_type", ("nk",)),
     "C114": ("danenberg2022", "cell_type", ("b cell",)),
 }
@@ -118,8 +118,10 @@ def draw_task(axis, rows):
     share = [np.nan, *(classes / classes.sum())]
     for x, value in enumerate(share):
         axis.plot([x - 0.35, x + 0.35], [value, value], ":", color="0.5", lw=0.6)
-    ticks = ["macro-F1", *(f"{kind}\nn = {n:,}" for kind, n in classes.items())]
-    axis.set_xticks(range(len(order)), ticks)
+    gap = " " if len(order) > 9 else "\n"
+    ticks = ["macro-F1", *(f"{kind}{gap}n = {n:,}" for kind, n in classes.items())]
+    crowded = {"rotation": 30, "ha": "right", "rotation_mode": "anchor"} if len(order) > 9 else {}
+    axis.set_xticks(range(len(order)), ticks, **crowded)
     axis.set_ylim(0, 1)
 
 
