@@ -45,6 +45,10 @@ rule retrieve_all:
     localrule: True
 
 
+onstart:
+    refuse_a_missing_cluster()
+
+
 onsuccess:
     if os.path.exists(f"{R}/report/index.html"):
         print(f"Report of the last full run: {R}/report/index.html")

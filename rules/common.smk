@@ -1,5 +1,6 @@
 # Settings, checked, and the names that all rules share.
 from workflow_scripts.common.code_hash import code_hash as code
+from workflow_scripts.common.cluster import check_slurm
 from workflow_scripts.common.errors import InputError
 from workflow_scripts.common.provenance import listing
 from workflow_scripts.common.study import Study
@@ -40,8 +41,20 @@ def gpus(wildcards=None):
 
 
 def megabytes(base):
-    """Memory that grows with every attempt, after a cluster killed a job for it."""
-    return lambda wildcards, attempt: base * attempt
+    """Memory, doubled once after a cluster killed a job: a job may also start again for time."""
+    return lambda wildcards, attempt: base * min(attempt, 2)
+
+
+def refuse_a_missing_cluster():
+    """Say in one sentence that SLURM or a partition is not there, instead of once per job."""
+    if workflow.executor_plugin.name != "slurm":
+        return
+    jobs = workflow.dag.needrun_jobs()
+    asked = {job.rule.name: job.resources.get("slurm_partition") for job in jobs}
+    try:
+        check_slurm({rule: partition for rule, partition in asked.items() if partition})
+    except InputError as error:
+        raise WorkflowError(str(error))
 
 
 def cohort_folder(cohort):

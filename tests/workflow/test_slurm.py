@@ -165,6 +165,17 @@ def test_the_stages_leave_their_files_and_logs(stages):
             assert (results / "benchmarks" / rule / f"{cohort}.tsv").stat().st_size, rule
 
 
+def test_a_partition_that_is_not_there_is_named_before_any_job(stages, snakemake):
+    before = len(slurm.recorded_jobs(stages))
+    overlays = ("--configfile", "demo/study.yaml", "short.yaml")
+    wanted = ("--forceall", "--set-resources", "pretrain:slurm_partition=gpux")
+    run = snakemake(stages, "--profile", "slurm", WEIGHTS, *overlays, *wanted, *OFTEN)
+    assert run.returncode == 1
+    sentence = "rule pretrain asks for partition gpux, but this cluster has cpu"
+    assert run.stderr.count(sentence) == 1
+    assert len(slurm.recorded_jobs(stages)) == before
+
+
 def test_what_goes_wrong_is_noticed_and_named_with_its_log(mishaps):
     folder, run = mishaps
     run = run.result()

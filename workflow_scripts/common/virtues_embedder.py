@@ -7,6 +7,7 @@ import numpy as np
 import torch
 
 from virtues_core import VirTues, VirTuesConfig, cell_tokens, load_weights
+from workflow_scripts.common.device import check_device
 from workflow_scripts.common.embedders import Tokens
 from workflow_scripts.common.errors import InputError
 from workflow_scripts.common.markers import read_embeddings
@@ -14,6 +15,7 @@ from workflow_scripts.common.markers import read_embeddings
 
 def open_model(folder, embeddings, device):
     """Return a trained instance on `device` and the accessions that its marker ids stand for."""
+    check_device(device)
     folder = Path(folder)
     config = json.loads((folder / "config.json").read_text())
     accessions, table = read_embeddings(embeddings)

@@ -17,7 +17,7 @@ from virtues_core import (
     squared_error_sum,
 )
 from workflow_scripts.common.crops import TrainingCrops
-from workflow_scripts.common.errors import InputError
+from workflow_scripts.common.device import check_device
 from workflow_scripts.common.job import log, run
 from workflow_scripts.common.markers import read_embeddings
 from workflow_scripts.common.provenance import provenance, sha256
@@ -79,15 +79,6 @@ def cohort_hash(folder):
     tables = [folder / "metadata/tissues.parquet", folder / "sub_images.parquet"]
     tables += [folder / "imc/channels.parquet", *sorted(folder.glob("imc/*/standardization/*/*/*"))]
     return hashlib.sha256("".join(map(sha256, tables)).encode()).hexdigest()
-
-
-def check_device(device):
-    """Refuse to fall back silently to a CPU when the study asks for a GPU."""
-    if device == "cuda" and not torch.cuda.is_available():
-        raise InputError(
-            "config.yaml: device: cuda was asked for but torch sees no GPU; run on a GPU node, "
-            "install a CUDA build of torch, or set `device: cpu`"
-        )
 
 
 def mean(losses):
