@@ -142,7 +142,7 @@ def test_the_export_opens_in_anndata_and_scanpy(demo, results, snakemake):
     assert cells.uns["panel"]["uniprot_id"].str.len().min() == 0  # DNA has no accession
     opened = scanpy.read_h5ad(demo / target)
     scanpy.pp.pca(opened, n_comps=3)
-    assert opened.obsm["X_pca"].shape == (len(tokens), 3)
+    assert opened.obsm["X_pca"].shape == (tokens.shape[0], 3)
 
 
 def test_the_probe_finds_planted_types_in_mean_intensities(results):
