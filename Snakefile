@@ -35,6 +35,7 @@ rule all:
     default_target: True
     input:
         f"{R}/report/index.html",
+        weights=expand(f"{R}/models/{{instance}}/model.safetensors", instance=INSTANCES),
         embeddings=expand(f"{R}/embeddings/{{model}}/{{cohort}}", model=MODELS, cohort=COHORTS),
     localrule: True
 

@@ -14,6 +14,8 @@ except InputError as error:
 
 for reason in STUDY.absent.values():
     logger.warning(f"Not run: {reason}.")
+for instance, reason in STUDY.left_out.items():
+    logger.info(f"Not trained: {instance}, as {reason}.")
 
 R = f"results/{config['study']}"
 LOGS = f"{R}/logs"
@@ -23,7 +25,7 @@ RETRIEVED = [cohort.id for cohort in STUDY.cohorts.values() if cohort.folder is 
 INSTANCES = list(STUDY.instances)
 # The cohorts that the paper's statements are about; a cohort of one's own is none of them.
 COMPARED = [c.id for c in STUDY.cohorts.values() if c.simulated or c.is_published]
-MODELS = config["models"]
+MODELS = STUDY.models
 # The instance that figures about VirTues itself show.
 VIRTUES = INSTANCES[0]
 SEEDS = config["seeds"]

@@ -2,6 +2,7 @@
 
 import zlib
 from dataclasses import dataclass
+from math import ceil
 from pathlib import Path
 
 import numpy as np
@@ -66,13 +67,15 @@ def section_of(cohort_id, effects):
 def plan_tissues(section, patients, tissues):
     """Return (owner, time) of each tissue; the time is None for a cohort without visits.
 
-    With visits as many patients as possible are sampled at every time; tissues that are left over
-    are first samples of further patients.
+    With visits the share `followed` of the tissues, rounded up to whole patients, comes from those
+    who are sampled at every time; the other tissues are first samples of further patients.
     """
     if "visits" not in section:
         return [(index % patients, None) for index in range(tissues)]
-    times = section["visits"]["values"]
-    followed = min(tissues // len(times), patients)
+    visits = section["visits"]
+    times = visits["values"]
+    followed = ceil(visits["followed"] * tissues / len(times))
+    followed = min(followed, tissues // len(times), patients)
     plan = [(owner, time) for time in times for owner in range(followed)]
     rest = min(tissues - len(plan), patients - followed)
     return plan + [(followed + index, times[0]) for index in range(rest)]
@@ -81,11 +84,15 @@ def plan_tissues(section, patients, tissues):
 def simulate_cohort(cohort_id, effects, settings):
     """Draw one cohort from the effects table and the `simulation` section of the settings."""
     layout = layout_of(cohort_id)
+    if cohort_id not in settings["tissues"]:
+        raise InputError(
+            f"settings: simulation.tissues: {cohort_id} is missing; say how many tissues it has."
+        )
     section = section_of(cohort_id, effects)
     streams = np.random.default_rng([settings["seed"], zlib.crc32(cohort_id.encode())]).spawn(5)
     patients = follow_first(section, draw_patients(streams[0], section, settings["patients"]))
     unimaged = draw_patients(streams[1], section, layout.UNIMAGED_PATIENTS)
-    plan = plan_tissues(section, len(patients), settings["tissues"])
+    plan = plan_tissues(section, len(patients), settings["tissues"][cohort_id])
     samples = [
         patients[owner] if time is None else at_visit(streams[4], section, patients[owner], time)
         for owner, time in plan

@@ -21,7 +21,7 @@ OTHER = {
     "simulation": {
         "seed": 1,
         "patients": 2,
-        "tissues": 2,
+        "tissues": {"sim_damond2019": 2},
         "side": [256, 256],
         "cells": 9,
         "undersized": [],

@@ -6,6 +6,7 @@ import yaml
 
 from workflow_scripts.common.cohort import absent_reason, load_cohort
 from workflow_scripts.common.errors import InputError
+from workflow_scripts.common.instances import resolve_instances
 from workflow_scripts.common.validation import check
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -34,36 +35,35 @@ class Study:
             raise InputError(
                 f"{SETTINGS}: cohorts: none can be read: {'; '.join(self.absent.values())}"
             )
-        self.instances = {i["name"]: self._instance_cohorts(i) for i in config["instances"]}
+        self.instances, self.left_out = resolve_instances(
+            config["instances"], list(self.cohorts), self.absent, SETTINGS
+        )
         self._check_models()
+        self.models = [model for model in config["models"] if model not in self.left_out]
+        self._check_shapes()
         self._check_markers()
         self._check_simulated()
 
-    def _instance_cohorts(self, instance):
-        if instance["cohorts"] == "all":
-            return list(self.cohorts)
-        unknown = sorted(set(instance["cohorts"]) - set(self.cohorts) - set(self.absent))
-        if unknown:
-            raise InputError(
-                f"{SETTINGS}: instances.{instance['name']}: cohort {unknown[0]!r} is not in "
-                f"`cohorts`; expected some of {', '.join(self.cohorts)}"
-            )
-        return [cohort for cohort in instance["cohorts"] if cohort in self.cohorts]
-
     def _check_models(self):
-        names = [instance["name"] for instance in self.config["instances"]]
-        for name in names:
-            if names.count(name) > 1 or name in BASELINES:
+        known = [*self.instances, *self.left_out, *BASELINES]
+        for name in BASELINES:
+            if known.count(name) > 1:
                 raise InputError(
                     f"{SETTINGS}: instances: the name {name!r} is taken; choose another"
                 )
-        known = [*self.instances, *BASELINES]
+        if not self.instances:
+            raise InputError(
+                f"{SETTINGS}: instances: none can be trained: "
+                + "; ".join(f"{name}: {why}" for name, why in self.left_out.items())
+            )
         for model in self.config["models"]:
             if model not in known:
                 raise InputError(
                     f"{SETTINGS}: models: {model!r} is neither an instance nor a baseline; "
                     f"expected one of {', '.join(known)}"
                 )
+
+    def _check_shapes(self):
         model, pretrain = self.config["model"], self.config["pretrain"]
         side = self.config["sub_images"]["side"] or pretrain["crop"]
         patch = model["patch"]

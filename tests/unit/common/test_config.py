@@ -100,14 +100,25 @@ def changed(config, key, value):
         ("cohorts", ["damnod2019"], "'damnod2019' is unknown.*'damond2019'"),
         (
             "instances",
-            [{"name": "all14", "cohorts": ["hoch2022"]}],
-            "'hoch2022' is not in `cohorts`",
+            [{"name": "all14", "cohorts": ["hoch2023"]}],
+            "'hoch2023' is not in `cohorts`",
         ),
     ],
 )
 def test_what_is_wrong_is_named(config, key, value, sentence):
     with pytest.raises(InputError, match=sentence):
         Study(changed(config, key, value))
+
+
+def test_a_model_whose_instance_is_left_out_is_not_evaluated(config):
+    config["cohorts"] = ["damond2019"]
+    config["models"] = ["all14", "only_danenberg2022", "mean_intensity"]
+    study = Study(config)
+    assert study.models == ["all14", "mean_intensity"]
+    assert "danenberg2022 is not among" in study.left_out["only_danenberg2022"]
+    config["instances"] = [{"name": "only_danenberg2022", "cohorts": ["danenberg2022"]}]
+    with pytest.raises(InputError, match="none can be trained: only_danenberg2022: danenberg2022"):
+        Study(config)
 
 
 def test_simulated_cohorts_need_a_simulated_study(config):

@@ -15,7 +15,7 @@ from demo.simulator.cohort import LAYOUTS, read_effects, section_of
 SETTINGS = {
     "seed": 0,
     "patients": 5,
-    "tissues": 6,
+    "tissues": {f"sim_{name}": 6 for name in LAYOUTS},
     "side": [256, 300],
     "cells": 240,
     "undersized": ["sim_danenberg2022"],
@@ -85,8 +85,9 @@ def archive(request, archives):
 @pytest.fixture
 def settings():
     """Settings of a cohort that is drawn in a tenth of a second."""
-    small = {"patients": 2, "tissues": 2, "side": [96, 112], "cells": 30, "undersized": []}
-    return SETTINGS | small
+    tissues = dict.fromkeys(SETTINGS["tissues"], 2)
+    small = {"patients": 2, "side": [96, 112], "cells": 30, "undersized": []}
+    return SETTINGS | small | {"tissues": tissues}
 
 
 @pytest.fixture

@@ -39,7 +39,7 @@ def test_a_further_tissue_leaves_the_others_as_they_are(settings, tmp_path):
     names = []
     for number in (2, 3):
         folder = tmp_path / str(number)
-        written(folder, "sim_danenberg2022", settings | {"tissues": number})
+        written(folder, "sim_danenberg2022", settings | {"tissues": {"sim_danenberg2022": number}})
         with zipfile.ZipFile(folder / "files" / "MBTMEStrIMCPublic.zip") as file:
             stacks = [name for name in file.namelist() if "FullStack" in name]
             names.append([hashlib.md5(file.read(name)).hexdigest() for name in stacks])
@@ -157,10 +157,12 @@ def test_a_cohort_without_a_simulator_is_named(settings, tmp_path):
 
 
 def test_more_tissues_than_slide_letters_are_refused(settings, tmp_path):
-    few = settings | {"tissues": 27, "side": [64, 64], "cells": 4}
+    few = settings | {"tissues": {"sim_damond2019": 27}, "side": [64, 64], "cells": 4}
     with pytest.raises(InputError, match="simulation.tissues: 27.*at most 26"):
         written(tmp_path, "sim_damond2019", few)
     assert not (tmp_path / "files").exists()
+    with pytest.raises(InputError, match="simulation.tissues: sim_hoch2022 is missing"):
+        written(tmp_path, "sim_hoch2022", few)
 
 
 def test_csv_values_are_written_as_r_writes_them():

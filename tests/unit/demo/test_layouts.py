@@ -169,7 +169,7 @@ def test_danenberg_images_and_masks(danenberg):
         image = danenberg.tiff(ZIP, name)
         cells = danenberg.tiff(ZIP, name.replace("FullStack", "CellMask"))
         nuclei = danenberg.tiff(ZIP, name.replace("FullStack", "NucleusMask"))
-        assert image.dtype == np.float32 and image.shape == (14, *cells.shape)
+        assert image.dtype == np.float32 and image.shape == (15, *cells.shape)
         assert np.issubdtype(cells.dtype, np.integer) and cells.max() <= 250
         assert set(np.unique(nuclei)) == set(np.unique(cells))
         assert (cells[nuclei > 0] == nuclei[nuclei > 0]).all()
@@ -198,7 +198,7 @@ def test_danenberg_single_cells(danenberg):
         assert table.ObjectNumber.tolist() == np.unique(mask)[1:].tolist()
         centres = np.array(center_of_mass(mask > 0, mask, table.ObjectNumber))
         np.testing.assert_allclose(table[location()], centres[:, ::-1], rtol=1e-4)
-        means = region_mean(danenberg.tiff(ZIP, name)[11], mask, table.ObjectNumber)
+        means = region_mean(danenberg.tiff(ZIP, name)[12], mask, table.ObjectNumber)
         np.testing.assert_allclose(table["panCK"], means, rtol=1e-4)
 
 

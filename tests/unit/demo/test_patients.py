@@ -172,6 +172,7 @@ def test_patients_are_sampled_at_every_time_before_others_are_begun():
         *[(0, third), (1, third)],
         (2, first),
     ]
+    assert plan_tissues(section, 9, 10)[6:] == [(owner, first) for owner in (2, 3, 4, 5)]
     assert plan_tissues(section, 1, 6) == [(0, first), (0, second), (0, third)]
     assert plan_tissues(COHORTS["damond2019"], 2, 3) == [(0, None), (1, None), (0, None)]
 
