@@ -110,6 +110,7 @@ rule report:
         study=config["study"],
         simulated=config["simulated"],
         absent=STUDY.absent,
+        left_out=STUDY.left_out,
         config=config,
     message:
         "Writing the report"

@@ -6,13 +6,27 @@ import re
 from pathlib import Path
 
 import anndata
+import numpy as np
 import pandas as pd
 import pytest
 import scanpy
 import zarr
 
+from workflow_scripts.cells.probe_cells import confusion, fit_probe, labelled_cells
+from workflow_scripts.cells.scores import Confusion
+from workflow_scripts.common.tokens import read_tokens
+
 pytestmark = pytest.mark.slow
-COHORTS = ("sim_damond2019", "sim_danenberg2022")
+# Cohort: channels with an accession.
+COHORTS = {"sim_danenberg2022": 13, "sim_cords2024": 12, "sim_wang2023": 12, "sim_hoch2022": 12}
+PROBED = [
+    ("sim_danenberg2022", "cell_type"),
+    ("sim_cords2024", "cell_category"),
+    ("sim_cords2024", "cell_type"),
+    ("sim_wang2023", "cell_category"),
+    ("sim_wang2023", "cell_type"),
+    ("sim_hoch2022", "cell_type"),
+]
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +46,7 @@ def test_it_takes_few_jobs_and_a_second_run_has_nothing_to_do(demo, snakemake):
     again = snakemake(demo, "--profile", "demo", "all", "-n")
     assert again.returncode == 0 and "Nothing to be done" in again.stdout + again.stderr
     jobs = list((demo / "results/demo/benchmarks").rglob("*.tsv"))
-    assert 20 <= len(jobs) <= 200
+    assert 20 <= len(jobs) <= 120
 
 
 def test_no_job_takes_4_gb(results):
@@ -75,8 +89,9 @@ def test_a_cohort_is_published_in_the_spora_layout(results, cohort):
 
 
 @pytest.mark.parametrize("cohort", COHORTS)
-@pytest.mark.parametrize(("model", "width"), [("all14", 64), ("mean_intensity", 12)])
-def test_the_index_names_every_token(results, cohort, model, width):
+@pytest.mark.parametrize("model", ["all14", "mean_intensity"])
+def test_the_index_names_every_token(results, cohort, model):
+    width = 64 if model == "all14" else COHORTS[cohort]
     folder = results / "embeddings" / model / cohort
     index = pd.read_parquet(folder / "index.parquet")
     levels = index["level"].value_counts()
@@ -100,7 +115,20 @@ def test_training_learns_and_traces_its_weights(results):
     table = pd.read_csv(results / "figures/fig2d/source_data.csv")
     ours = table[(table["predictor"] == "model") & (table["strategy"] == "independent")]
     r = ours.set_index(["cohort", "marker"])["pearson_r"]
-    assert abs(r["sim_damond2019", "PD-1"]) < 0.1 < r["sim_damond2019"].drop("PD-1").mean()
+    assert abs(r["sim_danenberg2022", "PD-1"]) < 0.1 < r["sim_danenberg2022"].drop("PD-1").min()
+    mean = table[table["predictor"] == "mean"].set_index(["cohort", "marker", "strategy"])
+    lead = ours.set_index(["cohort", "marker", "strategy"])["pearson_r"] - mean["pearson_r"]
+    lead = lead.xs("independent", level="strategy")
+    assert lead["sim_danenberg2022", "PD-1"] < 0.05 < lead["sim_danenberg2022"].median()
+
+
+def test_every_instance_is_a_run_of_its_own(results):
+    metrics = {p.parent.name: json.loads(p.read_text()) for p in results.glob("models/*/m*.json")}
+    seen = {name: set(card["cohorts"]) for name, card in metrics.items()}
+    assert seen.pop("all14") == set(COHORTS)
+    assert seen.pop("only_sim_danenberg2022") == {"sim_danenberg2022"}
+    assert seen == {f"wo_{cohort}": set(COHORTS) - {cohort} for cohort in COHORTS}
+    assert len({card["weights_sha256"] for card in metrics.values()}) == 6
 
 
 def test_every_picture_of_the_report_is_there_and_says_simulated(results):
@@ -145,12 +173,31 @@ def test_the_export_opens_in_anndata_and_scanpy(demo, results, snakemake):
     assert opened.obsm["X_pca"].shape == (tokens.shape[0], 3)
 
 
-def test_the_probe_finds_planted_types_in_mean_intensities(results):
+def chance(test_cells):
+    """Return the macro-F1 of always naming the largest class."""
+    return (test_cells.max() / test_cells.sum()) * 2 / len(test_cells)
+
+
+@pytest.mark.parametrize(("cohort", "label"), PROBED)
+def test_the_probe_finds_planted_types(results, cohort, label):
     numbers = json.loads((results / "figures/fig3b/numbers.json").read_text())["numbers"]
-    task = "macro_f1_sim_danenberg2022_cell_type"
+    task = f"macro_f1_{cohort}_{label}"
     assert numbers[f"{task}_mean_intensity"]["value"] > 0.8
     table = pd.read_csv(results / "figures/fig3b/source_data.csv")
     ours = table[(table["model"] == "all14") & (table["class"] != "macro-F1")]
-    chance = (ours["test_cells"].max() / ours["test_cells"].sum()) * 2 / len(ours)
-    assert numbers[f"{task}_all14"]["value"] > chance  # better than always the largest class
+    ours = ours[(ours["cohort"] == cohort) & (ours["label"] == label)]
+    assert numbers[f"{task}_all14"]["low"] > 1.5 * chance(ours["test_cells"])
     assert numbers["C110"]["status"].startswith("not run: ")
+
+
+@pytest.mark.parametrize("model", ["all14", "mean_intensity"])
+def test_shuffled_labels_bring_the_probe_to_chance(results, model):
+    cohort = results / "cohorts/sim_hoch2022/metadata"
+    index, tokens = read_tokens(results / f"embeddings/{model}/sim_hoch2022", "cells")
+    tables = (pd.read_parquet(cohort / name) for name in ("cells.parquet", "tissues.parquet"))
+    cells = labelled_cells(index, *tables, "cell_type")
+    cells["truth"] = np.random.default_rng(0).permutation(cells["truth"])
+    train, test = (cells[cells["split"] == split] for split in ("train", "test"))
+    probe, converged = fit_probe(tokens[:][train["position"]], train["truth"], 1.0, 10000)
+    scores = Confusion(confusion(test, probe.predict(tokens[:][test["position"]])))
+    assert converged and scores.macro_f1() < chance(scores.support()) + 0.05

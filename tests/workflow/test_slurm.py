@@ -13,7 +13,7 @@ from workflow_scripts.common.mock import planned_jobs
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).resolve().parents[2]
 WEIGHTS = "results/demo/models/all14/model.safetensors"
-COHORTS = ("sim_damond2019", "sim_danenberg2022")
+COHORTS = ("sim_cords2024", "sim_danenberg2022")
 LOCAL = {"all", "retrieve", "retrieve_sequences"}  # what stays on the submitting side
 # The profile's checks are a minute apart, as hours-long jobs want it; these take seconds.
 OFTEN = ("--slurm-init-seconds-before-status-checks", "2")

@@ -4,7 +4,8 @@ from pathlib import Path
 
 from workflow_scripts.common.errors import InputError
 
-COHORT_FILES = Path(__file__).resolve().parents[2] / "cohorts"
+ROOT = Path(__file__).resolve().parents[2]
+COHORT_FILES = (ROOT / "cohorts", ROOT / "demo/cohorts")
 
 
 def resolve_instances(settings, cohorts, absent, where):
@@ -46,4 +47,4 @@ def resolve_instances(settings, cohorts, absent, where):
 
 def is_known(cohort):
     """Whether there is a cohort file of this id, although the study does not list it."""
-    return (COHORT_FILES / f"{cohort}.yaml").exists()
+    return any((folder / f"{cohort}.yaml").exists() for folder in COHORT_FILES)

@@ -61,7 +61,7 @@ def build(files, params, folder, now, origin):
     """Write the report into `folder` (which must not exist) and return its size in bytes.
 
     `files`: the job's inputs by name, lists in the same order of cohorts; `params`: study,
-    simulated, absent (cohort -> reason), config; `now`: a datetime; `origin`: the answer of
+    simulated, absent (cohort -> reason), left_out (instance -> reason), config; `now`: a datetime; `origin`: the answer of
     `provenance`.
     """
     targets = load_targets(files.figures)
@@ -92,6 +92,7 @@ def build(files, params, folder, now, origin):
             statements=statements,
             cohorts=cohorts,
             absent=params.absent,
+            left_out=params.left_out,
             models=[tables.model_row(path) for path in files.models],
             costs=tables.cost_rows(files.benchmarks),
             inputs=tables.input_rows(files.retrieved),

@@ -23,9 +23,9 @@ def test_an_instance_sees_all_some_or_all_except_some():
 
 
 @pytest.mark.parametrize("key", ["cohorts", "except"])
-@pytest.mark.parametrize("cohort", ["liver", "damond2019"])
+@pytest.mark.parametrize("cohort", ["liver", "damond2019", "sim_hoch2022"])
 def test_an_instance_that_names_a_cohort_which_is_not_here_is_left_out(key, cohort):
-    # Absent data, and a cohort of the project that this study does not list.
+    # Absent data, and cohorts of the project that this study does not list.
     resolved, left_out = resolve({"name": "all", "cohorts": "all"}, {"name": "x", key: [cohort]})
     assert list(resolved) == ["all"]
     assert left_out == {"x": f"{cohort} is not among the cohorts of this study"}

@@ -245,6 +245,7 @@ def fake_study(results, full=False, simulated=False, cohorts=("damond2019", "dan
         simulated=simulated,
         config=config,
         absent={"rigamonti": "the data of rigamonti are given on request"},
+        left_out={"wo_rigamonti": "rigamonti is not among the cohorts of this study"},
     )
 
 
