@@ -15,7 +15,7 @@ import pandas as pd
 from benchmarks.common import append
 
 ROOT = Path(__file__).resolve().parents[1]
-TARGETS = {"demo": "value <= 360", "test": "value <= 600"}
+TARGETS = {"demo": "value <= 600", "test": "value <= 720"}
 
 
 def clone(folder):

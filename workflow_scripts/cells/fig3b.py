@@ -63,26 +63,32 @@ def score_rows(task, model, table, repeats, seed):
     ]
     rows.append(("macro-F1", scores.macro_f1(), *interval(per_mean), scores.support().sum()))
     frame = pd.DataFrame(rows, columns=["class", "f1", "low", "high", "test_cells"])
-    converged = bool(table["converged"].all())
-    patients = len(scores.patients)
+    frame["unlearned"] = frame["class"].isin(table.loc[table["unlearned"], "truth"])
     cohort, label = task
     return frame.assign(
-        cohort=cohort, label=label, model=model, test_patients=patients, converged=converged
+        cohort=cohort,
+        label=label,
+        model=model,
+        test_patients=len(scores.patients),
+        converged=bool(table["converged"].all()),
     )
 
 
 def macro_numbers(table, weights):
     """Return one entry per task and model: macro-F1 with its interval over test patients."""
     numbers = {}
+    unlearned = table[table["unlearned"]].groupby(["cohort", "label", "model"])["class"].agg(list)
     for row in table[table["class"] == "macro-F1"].itertuples():
-        reason = None if row.converged else "the probe did not converge"
+        reasons = [] if row.converged else ["the probe did not converge"]
+        for kind in unlearned.get((row.cohort, row.label, row.model), []):
+            reasons.append(f"F1 of {kind} is 0, as no train cell has this class")
         numbers[f"macro_f1_{row.cohort}_{row.label}_{row.model}"] = number(
             row.f1,
             row.low,
             row.high,
             n=row.test_patients,
             weights=weights.get(row.model),
-            reason=reason,
+            reason="; ".join(reasons) or None,
         )
     return numbers
 

@@ -31,6 +31,11 @@ def labelled_cells(index, cells, tissues, label):
     return index[["tissue_id", "cell_id", "position"]].merge(labels).merge(where)
 
 
+def types_missing(cells, others):
+    """Return the types of `cells` that none of the `others` has."""
+    return sorted(set(cells["truth"]) - set(others["truth"]))
+
+
 def confusion(cells, predicted):
     """Return how many cells of each patient and type were taken for which type."""
     table = cells[["patient_id", "truth"]].assign(predicted=predicted)
@@ -46,7 +51,12 @@ def main(snakemake):
     )
     train, test = (cells[cells["split"] == split] for split in ("train", "test"))
     log.info("%d labelled train and %d test cells", len(train), len(test))
-    table = pd.DataFrame(columns=[*COLUMNS, "converged"])
+    unlearned, unscored = types_missing(test, train), types_missing(train, test)
+    if unlearned:
+        log.warning("F1 of 0, as no train cell has the type: %s", ", ".join(unlearned))
+    if unscored:
+        log.warning("not scored, as no test cell has the type: %s", ", ".join(unscored))
+    table = pd.DataFrame(columns=[*COLUMNS, "converged", "unlearned"])
     if train["truth"].nunique() > 1 and len(test):
         train_tokens, test_tokens = (
             tokens.oindex[part["position"].to_numpy(dtype=int)] for part in (train, test)
@@ -56,6 +66,7 @@ def main(snakemake):
         )
         log.info("converged: %s, iterations %s", converged, probe.n_iter_.tolist())
         table = confusion(test, probe.predict(test_tokens)).assign(converged=converged)
+        table["unlearned"] = table["truth"].isin(unlearned)
     table.to_parquet(snakemake.output.confusion, index=False)
 
 

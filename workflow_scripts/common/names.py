@@ -26,6 +26,9 @@ def name(text):
     """Return a cohort or model as a reader writes it: `cords2024` is Cords 2024."""
     if text in NAMES:
         return NAMES[text]
+    for prefix, words in (("wo_", "VirTues without"), ("only_", "VirTues on")):
+        if text.startswith(prefix):
+            return f"{words} {name(text.removeprefix(prefix))}"
     match = re.fullmatch(r"(sim_)?([a-z]+?)(\d{4})?", text)
     if match is None:
         return text

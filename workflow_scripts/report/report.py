@@ -61,8 +61,8 @@ def build(files, params, folder, now, origin):
     """Write the report into `folder` (which must not exist) and return its size in bytes.
 
     `files`: the job's inputs by name, lists in the same order of cohorts; `params`: study,
-    simulated, absent (cohort -> reason), left_out (instance -> reason), config; `now`: a datetime; `origin`: the answer of
-    `provenance`.
+    simulated, absent (cohort -> reason), left_out (instance -> reason), config; `now`: a datetime;
+    `origin`: the answer of `provenance`.
     """
     targets = load_targets(files.figures)
     statements = read_statements(files.claims, targets, params.simulated)

@@ -24,7 +24,7 @@ def test_a_simulated_cohort_stands_for_the_one_it_imitates():
 def table(patients):
     rows = [(p, t, t if p else "B", 5) for p in range(patients) for t in ("B", "T")]
     columns = ["patient_id", "truth", "predicted", "cells"]
-    return pd.DataFrame(rows, columns=columns).assign(converged=True)
+    return pd.DataFrame(rows, columns=columns).assign(converged=True, unlearned=False)
 
 
 def test_rows_have_every_class_their_mean_and_an_interval_over_patients():
@@ -41,3 +41,10 @@ def test_too_few_patients_leave_no_interval_and_a_stop_is_named():
     rows = score_rows(("c", "types"), "m", table(2).assign(converged=False), 200, 0)
     entry = macro_numbers(rows, {})["macro_f1_c_types_m"]
     assert entry["low"] is None and entry["reason"] == "the probe did not converge"
+
+
+def test_a_class_without_a_train_cell_is_named_beside_the_mean():
+    counts = table(6)
+    counts["unlearned"] = counts["truth"] == "T"
+    entry = macro_numbers(score_rows(("c", "types"), "m", counts, 200, 0), {})["macro_f1_c_types_m"]
+    assert entry["reason"] == "F1 of T is 0, as no train cell has this class"
