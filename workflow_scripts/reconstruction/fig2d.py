@@ -99,14 +99,15 @@ def draw(table):
     figure, axes = plt.subplots(
         len(cohorts),
         1,
-        figsize=figsize(183, 20 + 34 * len(cohorts)),
+        figsize=figsize(183, 20 + 38 * len(cohorts)),
         squeeze=False,
         layout="constrained",
         sharey=True,
     )
     for axis, cohort in zip(axes[:, 0], cohorts, strict=True):
         draw_cohort(axis, table[table["cohort"] == cohort])
-        axis.set_ylabel(f"{name(cohort)}\nPearson r")
+        axis.set_title(name(cohort), loc="left")
+        axis.set_ylabel("Pearson r")
     handles, labels = axes[0, 0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside upper center", ncols=3, frameon=False)
     return figure
