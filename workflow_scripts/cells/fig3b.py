@@ -101,7 +101,7 @@ def draw(table):
     )
     for axis, ((cohort, label), rows) in zip(axes[:, 0], tasks, strict=True):
         draw_task(axis, rows)
-        axis.set_title(f"{name(cohort)}, {label.replace("_", " ")}", loc="left")
+        axis.set_title(f"{name(cohort)}: {label.replace('_', ' ')}", loc="left")
         axis.set_ylabel("F1")
     handles, labels = axes[0, 0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside upper center", ncols=4)
