@@ -35,6 +35,7 @@ class Study:
             raise InputError(
                 f"{SETTINGS}: cohorts: none can be read: {'; '.join(self.absent.values())}"
             )
+        self.held_out = [c.id for c in self.cohorts.values() if c.held_out]
         self.instances, self.left_out = resolve_instances(
             config["instances"], list(self.cohorts), self.absent, SETTINGS
         )

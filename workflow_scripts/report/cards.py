@@ -80,6 +80,8 @@ def _card(target, record, statements):
     done = record["status"] == "done"
     card |= {"state": "done" if done else "not run", "caption": record["caption"]}
     card["why"] = record["status"].partition(":")[2].strip()
+    if done and not record["picture"]:
+        card["why"] = record["caption"]
     card["picture"] = record["picture"]
     entries = record["numbers"]
     ids = {row["id"] for row in statements}

@@ -1,0 +1,93 @@
+"""The panels of all cohorts around a circle: which marker is measured where (Fig. 1b)."""
+
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+
+from workflow_scripts.common.figures import colour, figsize, save_target, style
+from workflow_scripts.common.job import run
+from workflow_scripts.common.names import name
+from workflow_scripts.common.numbers import not_run, number
+from workflow_scripts.overview.panels import read_aliases, read_panels
+
+HISTONE_H3 = "P68431"
+GAP = 0.08  # of the circle stays open for the names of the rings
+
+
+def panel_numbers(panels, held_out):
+    """Return the entries of the statements about panels; `held_out`: cohorts never trained on."""
+    cohorts = list(panels["cohort"].unique())
+    trained = [cohort for cohort in cohorts if cohort not in held_out]
+    with_h3 = panels.loc[panels["uniprot"] == HISTONE_H3, "cohort"].unique()
+    accessions = panels["uniprot"].nunique()
+    return {
+        "C005": number(
+            panels["marker"].nunique(),
+            n=len(cohorts),
+            careful=(accessions, "distinct accessions: one may stand for several markers"),
+        ),
+        "C006": number(len(cohorts)),
+        "C007": not_run("the paper does not say which organ each cohort counts for"),
+        "C008": number(len(trained)),
+        "C013": number(len(set(trained) - set(with_h3))),
+    }
+
+
+def marker_order(panels):
+    """Return the markers, those of most cohorts first, then by name."""
+    cohorts = panels.groupby("marker")["cohort"].nunique()
+    return sorted(cohorts.index, key=lambda marker: (-cohorts[marker], marker.lower()))
+
+
+def draw(panels):
+    """Return the polar plot: a spoke per marker, a ring per cohort, filled where measured."""
+    markers, cohorts = marker_order(panels), list(panels["cohort"].unique())
+    figure, axis = plt.subplots(figsize=figsize(183, 150), subplot_kw={"projection": "polar"})
+    width = 2 * np.pi * (1 - GAP) / len(markers)
+    angles = dict(zip(markers, (np.arange(len(markers)) + 0.5) * width, strict=True))
+    inner = 0.8 * len(cohorts)
+    for ring, cohort in enumerate(reversed(cohorts)):
+        measured = panels.loc[panels["cohort"] == cohort, "marker"].unique()
+        where = [angles[marker] for marker in measured]
+        for spokes, shade in ((angles.values(), "#f0f0f0"), (where, colour("cohorts", cohort))):
+            axis.bar(
+                list(spokes), 0.9, width * 0.9, bottom=inner + ring, color=shade, label=name(cohort)
+            )
+    outer = inner + len(cohorts)
+    size = float(np.clip(300 / len(markers), 3, 6))
+    for marker, angle in angles.items():
+        degrees = 90 - np.degrees(angle)
+        left = degrees < -90
+        axis.text(
+            angle,
+            outer + 0.3,
+            marker,
+            rotation=degrees + 180 * left,
+            rotation_mode="anchor",
+            ha="right" if left else "left",
+            va="center",
+            fontsize=size,
+        )
+    axis.set(theta_zero_location="N", theta_direction=-1, ylim=(0, outer * 1.3))
+    axis.set_axis_off()
+    handles, labels = axis.get_legend_handles_labels()
+    rings = dict(zip(labels, handles, strict=True))  # the last of a label is the coloured one
+    names = list(reversed(rings))
+    axis.legend([rings[n] for n in names], names, loc="center", fontsize=6)
+    return figure
+
+
+def main(snakemake):
+    """Count and draw what was ingested."""
+    style()
+    params = snakemake.params
+    panels = read_panels(snakemake.input.channels, read_aliases(snakemake.input.markers))
+    numbers = panel_numbers(panels, params.held_out)
+    folder = Path(snakemake.output.numbers).parent
+    caption = params.target["caption"]
+    save_target(folder, "fig1b", draw(panels), panels, numbers, caption, params.simulated)
+
+
+if __name__ == "__main__":
+    run(main, globals())
