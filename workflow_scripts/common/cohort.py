@@ -1,6 +1,7 @@
 """One cohort's YAML file, checked: where its data comes from and how they are read."""
 
 import re
+import string
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import unquote, urlparse
@@ -30,12 +31,19 @@ class Cohort:
     licence: str = ""
     simulated: bool = False
     modality: str = "imc"
+    terms: str = ""
     remarks: str = ""
+    size: str = ""
+    held_out: bool = False  # never in a pretraining
+    alternative: dict = field(default_factory=dict)
     defects: list = field(default_factory=list)
+    unverified: list = field(default_factory=list)
     pixel_size: float = 1.0  # um per pixel of the files
     patient: str = "{patient}"
     specimen: str = "{tissue}"
     clinical: list = field(default_factory=list)
+    units: dict = field(default_factory=dict)  # clinical column -> unit
+    tasks: dict = field(default_factory=dict)
     cells: dict | None = None
     split: dict | None = None
 
@@ -54,6 +62,18 @@ class Cohort:
     def files(self):
         """The files to retrieve (list of dicts); none for a cohort on disk."""
         return self.source.get("files", [])
+
+    @property
+    def channels(self):
+        """The rows of the panel that this file names (list of dicts); none for a bare table."""
+        return self.panel if isinstance(self.panel, list) else self.panel.get("rows", [])
+
+    @property
+    def clinical_columns(self):
+        """The clinical columns that this file names, or None where a table brings all it has."""
+        if self.reader == "spora" or any("columns" not in table for table in self.clinical):
+            return None
+        return [name for table in self.clinical for name in table["columns"]]
 
     @property
     def local_files(self):
@@ -87,6 +107,7 @@ def load_cohort(id_or_path):
         )
     _check_source(cohort)
     _check_patterns(cohort)
+    _check_tasks(cohort)
     for name, mapping in (cohort.cells or {}).get("maps", {}).items():
         labels = cohort.cells.get("labels", {})
         if mapping["from"] not in labels:
@@ -164,6 +185,24 @@ def _check_source(cohort):
             )
 
 
+def _check_tasks(cohort):
+    known = cohort.clinical_columns
+    columns = {f"units.{name}": name for name in cohort.units}
+    for name, task in cohort.tasks.items():
+        columns |= {f"tasks.{name}.{key}": task[key] for key in ("column", "time") if key in task}
+        columns |= {f"tasks.{name}.where": column for column in task.get("where", ())}
+        if "time" in task and "unit" not in task:
+            raise InputError(
+                f"{cohort.path}: key 'tasks.{name}' has a time and no unit; add `unit`."
+            )
+    for key, column in columns.items():
+        if known is not None and column not in known:
+            raise InputError(
+                f"{cohort.path}: key '{key}' is {column!r}, which no clinical table brings"
+                f"{nearest(column, known)} expected one of {', '.join(known)}."
+            )
+
+
 def _check_patterns(cohort):
     """Check every regular expression, and that file patterns name what the readers need."""
     for key, pattern in _patterns(cohort):
@@ -173,13 +212,21 @@ def _check_patterns(cohort):
             raise InputError(
                 f"{cohort.path}: key '{key}': not a regular expression: {error}."
             ) from None
-        needed = {"layout.images": {"tissue"}, "layout.masks": {"tissue"}}.get(key, set())
-        if key == "layout.images" and cohort.reader == "channel_tiff":
-            needed = {"tissue", "channel"}
+        needed = _needed_groups(cohort, key)
         for group in sorted(needed - set(groups)):
             raise InputError(
                 f"{cohort.path}: key '{key}.pattern' has no named group (?P<{group}>...); add it."
             )
+
+
+def _needed_groups(cohort, key):
+    files = cohort.layout.get(key.removeprefix("layout."))
+    if key not in ("layout.images", "layout.masks"):
+        return set()
+    template = files.get("tissue", "{tissue}")
+    needed = {name for _, name, _, _ in string.Formatter().parse(template) if name}
+    channels = key == "layout.images" and cohort.reader == "channel_tiff"
+    return needed | {"channel"} if channels else needed
 
 
 def _patterns(cohort):
@@ -188,6 +235,9 @@ def _patterns(cohort):
             yield f"layout.{part}", cohort.layout[part]["pattern"]
     for index, item in enumerate(cohort.layout.get("exclude", [])):
         yield f"layout.exclude[{index}]", item["tissue"]
+    for index, row in enumerate(cohort.channels):
+        if "tissues" in row:
+            yield f"panel[{index}].tissues", row["tissues"]
     cells = cohort.cells or {}
     tables = [*cohort.clinical, cells, *cells.get("join", []), cohort.split or {}]
     for table in tables:

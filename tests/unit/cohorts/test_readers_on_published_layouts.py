@@ -118,6 +118,7 @@ def test_damond2019(pancreas):
     np.testing.assert_array_equal(cells["x"], [2.0, 2.0, 2.25, np.nan])
     assert list(cells["islet"]) == [1, 1, 0, 0]
     assert source.warnings == [
+        "1 cell masks have no image: A01",
         "All_Image.csv has no row for 1 of 5 cells",
         "All_Cells.csv has no row for 1 of 5 cells",
         "CellTypes.csv: 1 cells belong to 1 tissues without an image and are left out",

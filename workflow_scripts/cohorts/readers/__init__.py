@@ -20,6 +20,7 @@ class Tissue:
     mask_name: str | None = None
     split: str | None = None
     clinical: dict = field(default_factory=dict)
+    absent: tuple = ()  # channels that were not measured; their pixels are 0
 
 
 @dataclass(frozen=True)

@@ -1,56 +1,18 @@
-"""The files of a cohort: a folder on disk and the zip archives in it."""
+"""The files of a cohort: a folder on disk and the archives in it."""
 
-import io
 import re
-import zipfile
-import zlib
-from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
+from workflow_scripts.cohorts.readers.archives import File, is_litter, open_archive, open_inner
 from workflow_scripts.common.errors import InputError
-
-DAMAGE = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, OSError)
-
-
-@dataclass(frozen=True)
-class File:
-    """One file on disk, or one member of an archive (`archive` is then its open ZipFile)."""
-
-    name: str  # path with forward slashes, relative to the data folder or inside the archive
-    place: str  # the folder or the archive, for messages
-    path: Path | None = None
-    archive: zipfile.ZipFile | None = None
-
-    def __str__(self):
-        return f"{self.place}/{self.name}"
-
-    def open(self):
-        """Return a binary file object; a member is streamed, nothing is extracted to disk."""
-        if self.archive is None:
-            return open(self.path, "rb")
-        try:
-            return self.archive.open(self.name)
-        except DAMAGE as error:
-            raise damaged(self, error) from None
-
-    def read(self):
-        """Return the whole file as a seekable file object in memory or on disk."""
-        if self.archive is None:
-            return self.open()
-        try:
-            return io.BytesIO(self.archive.read(self.name))
-        except DAMAGE as error:
-            raise damaged(self, error) from None
-
-
-def damaged(file, error):
-    """Return the InputError for a file that cannot be read to its end."""
-    return InputError(f"{file} is damaged or truncated ({error}); retrieve it again.")
 
 
 class Files:
-    """Finds files in the data folder, in its archives and beside the cohort's YAML file."""
+    """Finds files in the data folder, in its archives and beside the cohort's YAML file.
+
+    An archive is named by its path, by a glob such as `*.zip`, or as `outer.zip!inner.zip`.
+    """
 
     def __init__(self, folder, cohort):
         self.folder = Path(folder)
@@ -70,19 +32,26 @@ class Files:
             (
                 File(path.relative_to(self.folder).as_posix(), str(self.folder), path=path)
                 for path in paths
-                if not _is_litter(path.relative_to(self.folder).as_posix())
+                if not is_litter(path.relative_to(self.folder).as_posix())
             ),
             key=lambda file: file.name,
         )
 
-    def find(self, pattern, archives=()):
+    def has(self, archives):
+        """Tell whether all of the named archives are there; without a name, the folder is."""
+        return all(self._paths(name.partition("!")[0]) for name in _as_list(archives))
+
+    def find(self, pattern, archives=(), alike=False):
         """Return the one file whose path fits `pattern` (a path or glob), or None.
 
-        It is looked up in the archives, then in the data folder, then beside the YAML file.
+        It is looked up in the archives, then in the data folder, then beside the YAML file. With
+        `alike` several files may fit, if their contents are equal.
         """
         for name in _as_list(archives):
             found = [file for file in self._members(name) if _fits(file.name, pattern)]
-            if len(found) > 1:
+            if len(found) > 1 and alike:
+                _check_alike(found)
+            elif len(found) > 1:
                 raise InputError(
                     f"{self.folder / name}: {len(found)} members fit '{pattern}' "
                     f"({found[0].name}, {found[1].name}); write a longer path."
@@ -92,49 +61,49 @@ class Files:
         for folder in (self.folder, self.beside):
             path = folder / pattern
             paths = [path] if path.is_file() else sorted(_glob(folder, pattern))
-            if len(paths) > 1:
+            found = [File(p.relative_to(folder).as_posix(), str(folder), p) for p in paths]
+            if len(paths) > 1 and alike:
+                _check_alike(found)
+            elif len(paths) > 1:
                 raise InputError(
                     f"{folder}: {len(paths)} files fit '{pattern}' ({paths[0].name}, "
                     f"{paths[1].name}); write a longer path."
                 )
-            if paths:
+            if found:
                 return File(pattern if path.is_file() else paths[0].name, str(folder), paths[0])
         return None
 
     def _members(self, name):
         if name not in self._archives:
-            self._archives[name] = _open_archive(self.folder / name)
+            outer, _, inner = name.partition("!")
+            paths = self._paths(outer) or [self.folder / outer]
+            opened = [file for path in paths for file in open_archive(path)]
+            self._archives[name] = self._inside(opened, name, inner) if inner else opened
         return self._archives[name]
 
-
-def _open_archive(path):
-    """Return the members of a zip archive; InputError if it is damaged or names unsafe paths."""
-    try:
-        archive = zipfile.ZipFile(path)
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such archive; retrieve it, or correct its name.") from None
-    except DAMAGE as error:
-        raise damaged(path, error) from None
-    for member in archive.infolist():
-        parts = re.split(r"[/\\]", member.filename)
-        if ".." in parts or parts[0] == "" or re.match(r"[A-Za-z]:", member.filename):
+    def _inside(self, opened, name, inner):
+        found = [file for file in opened if _fits(file.name, inner)]
+        if len(found) != 1:
+            names = ", ".join(file.name for file in (found or opened)[:3]) or "nothing"
             raise InputError(
-                f"{path}: member '{member.filename}' points outside the archive; nothing was "
-                "read from it. Get the archive from its publisher again."
+                f"{self.folder / name}: {len(found)} members fit '{inner}', expected one archive; "
+                f"the first {'of them' if found else 'members'}: {names}; correct its name."
             )
-    return sorted(
-        (
-            File(member.filename, str(path), archive=archive)
-            for member in archive.infolist()
-            if not member.is_dir() and not _is_litter(member.filename)
-        ),
-        key=lambda file: file.name,
-    )
+        return open_inner(found[0], self.folder)
+
+    def _paths(self, name):
+        path = self.folder / name
+        return [path] if path.exists() else sorted(_glob(self.folder, name))
 
 
-def _is_litter(name):
-    """Tell whether a path is hidden: macOS adds `._image.tiff`, which fits an image's pattern."""
-    return any(part.startswith(".") or part == "__MACOSX" for part in PurePosixPath(name).parts)
+def _check_alike(files):
+    first = files[0].read().read()
+    for file in files[1:]:
+        if file.read().read() != first:
+            raise InputError(
+                f"{file} differs from {files[0].name}, although both were expected to say the "
+                "same; write a longer path that one file fits."
+            )
 
 
 def _fits(name, pattern):

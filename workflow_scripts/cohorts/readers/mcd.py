@@ -12,7 +12,7 @@ from xml.etree import ElementTree
 
 import numpy as np
 
-from workflow_scripts.cohorts.readers.files import DAMAGE, damaged
+from workflow_scripts.cohorts.readers.archives import DAMAGE, damaged
 from workflow_scripts.cohorts.readers.panel import metal_tag
 from workflow_scripts.common.errors import InputError
 

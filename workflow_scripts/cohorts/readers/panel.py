@@ -9,6 +9,7 @@ from workflow_scripts.cohorts.readers.tables import keys, read_table, require
 from workflow_scripts.common.accession import ACCESSION
 from workflow_scripts.common.errors import InputError
 
+PRIVATE = ["aliases", "optional", "tissues", "page"]  # what readers need and nobody after them
 COLUMNS = [
     "channel_name",
     "uniprot_id",
@@ -21,7 +22,7 @@ COLUMNS = [
 
 
 def read_panel(files, cohort):
-    """Return the channels in the order of the YAML file's panel, with `COLUMNS` and `aliases`.
+    """Return the channels in the order of the YAML file's panel, with `COLUMNS` and `PRIVATE`.
 
     `channel_name` is our marker name, `original_channel_name` what the files call the channel.
     InputError for a name that occurs twice or an accession that is none; the same accession on
@@ -41,12 +42,15 @@ def read_panel(files, cohort):
             "original_channel_name": text([row["channel"] for row in rows]),
             "index": range(len(rows)),
             "aliases": [row.get("aliases", []) for row in rows],
+            "optional": [bool(row.get("optional")) for row in rows],
+            "tissues": text([row.get("tissues") for row in rows]),
+            "page": range(len(rows)),
         }
     )
     if panel.empty:
         raise InputError(f"{where}: the panel names no channel; add a row per channel.")
     for column in ("channel_name", "original_channel_name"):
-        twice = panel[column][panel[column].duplicated()]
+        twice = panel[column][panel[column].map(metal_tag).duplicated()]
         if len(twice):
             raise InputError(
                 f"{where}: the panel names channel '{twice.iloc[0]}' twice; give every channel "
@@ -65,10 +69,15 @@ def order_panel(panel, files, order, targets=None):
     """Return `panel` in the order of the archive's own channel list, both checked to agree.
 
     `order` and `targets` are `order` settings of the cohort schema; metals match in either
-    spelling (Nd142, 142Nd). Where they give the archive's marker names (`target`), a name that
-    does not fit the panel's marker or aliases is an InputError: accessions would be exchanged.
+    spelling (Nd142, 142Nd). With a column `page` the panel gets the pages of its channels. An
+    optional channel that is not listed is left out. Where the tables give the archive's marker
+    names (`target`), a name that does not fit the panel's marker or aliases is an InputError:
+    accessions would be exchanged.
     """
-    listed = read_table(files, order, {order["channel"], *_target(order)})
+    wanted = [order[key] for key in ("channel", "target", "page") if key in order]
+    listed = read_table(files, order, set(wanted))
+    if "page" in order:
+        listed = _pages(listed, order)
     names = keys(listed[order["channel"]]).map(metal_tag)
     if names.duplicated().any() or names.isna().any():
         first = names[names.duplicated() | names.isna()].iloc[0]
@@ -78,6 +87,7 @@ def order_panel(panel, files, order, targets=None):
         )
     by_channel = panel.set_index(panel["original_channel_name"].map(metal_tag))
     unknown = [name for name in names if name not in by_channel.index]
+    by_channel = by_channel[by_channel.index.isin(names) | ~by_channel["optional"]]
     absent = [name for name in by_channel.index if name not in set(names)]
     if unknown or absent:
         raise InputError(
@@ -86,10 +96,24 @@ def order_panel(panel, files, order, targets=None):
             f"{', '.join(absent) or 'none'}; correct the panel of the cohort file."
         )
     panel = by_channel.loc[list(names)].reset_index(drop=True).assign(index=range(len(names)))
+    panel["page"] = listed["page"].to_numpy() if "page" in order else panel["index"]
     for spec in (order, targets or {}):
         if "target" in spec:
             _compare_names(panel, read_table(files, spec, {spec["channel"], spec["target"]}), spec)
     return panel
+
+
+def _pages(listed, order):
+    """Return the rows with a page, in its order, one per metal, with `page` counted from 0.
+
+    Two antibodies on one metal are two rows of one page.
+    """
+    pages = pd.to_numeric(listed[order["page"]], errors="coerce")
+    listed = listed[pages.notna()].assign(page=pages[pages.notna()].astype(int) - 1)
+    metals = keys(listed[order["channel"]]).map(metal_tag)
+    return listed[~pd.DataFrame({"m": metals, "p": listed["page"]}).duplicated()].sort_values(
+        "page", ignore_index=True
+    )
 
 
 def _rows(files, spec):
@@ -103,17 +127,49 @@ def _rows(files, spec):
         row = int(text["channel"].isna().to_numpy().argmax()) + 1
         raise InputError(f"{spec['file']}: row {row} has no '{columns['channel']}'; fill it in.")
     text = text.astype(object).where(text.notna() & (text != ""), None)
-    return text.to_dict("records")
+    rows = text.to_dict("records")
+    return _known(rows, spec) if "rows" in spec else rows
 
 
-def _target(spec):
-    return [spec["target"]] if "target" in spec else []
+def _known(rows, spec):
+    """Return the `rows` of a panel table with what the cohort file knows of their channels."""
+    by_metal = {metal_tag(row["channel"]): row for row in spec["rows"] if "channel" in row}
+    by_name = {
+        plain(name): row
+        for row in spec["rows"]
+        if "channel" not in row
+        for name in (row["marker"], *row.get("aliases", []))
+    }
+    found, unknown, used = [], [], []
+    for row in rows:
+        name = row.get("marker") or row["channel"]
+        known = by_metal.get(metal_tag(row["channel"])) or by_name.get(plain(name))
+        if known is None and row.get("uniprot") is None:
+            unknown.append(f"{name} ({row['channel']})")
+        elif known is None:
+            found.append(row)
+        else:
+            if not any(_alike(ours, name) for ours in (known["marker"], *known.get("aliases", []))):
+                raise _called_otherwise(spec["file"], row["channel"], name, known["marker"])
+            used.append(id(known))
+            found.append({**row, **known, "channel": row["channel"]})
+    absent = [
+        row["marker"] for row in spec["rows"] if id(row) not in used and not row.get("optional")
+    ]
+    if unknown or absent:
+        raise InputError(
+            f"{spec['file']} lists {len(rows)} channels and panel.rows names {len(spec['rows'])}: "
+            f"not in panel.rows: {', '.join(unknown) or 'none'}; only in panel.rows: "
+            f"{', '.join(absent) or 'none'}; complete panel.rows of the cohort file."
+        )
+    return found
 
 
 def _compare_names(panel, table, spec):
-    theirs = dict(
-        zip(keys(table[spec["channel"]]).map(metal_tag), table[spec["target"]], strict=True)
-    )
+    theirs = {}
+    metals = keys(table[spec["channel"]]).map(metal_tag)
+    for metal, name in zip(metals, table[spec["target"]], strict=True):
+        theirs.setdefault(metal, []).append(name)
     for row in panel.itertuples():
         channel = metal_tag(row.original_channel_name)
         if channel not in theirs:
@@ -121,19 +177,28 @@ def _compare_names(panel, table, spec):
                 f"{spec['file']}: no row for channel '{row.original_channel_name}'; correct the "
                 "panel or the filter of this table in the cohort file."
             )
-        name = theirs[channel]
-        if not any(_alike(ours, name) for ours in (row.channel_name, *row.aliases)):
-            raise InputError(
-                f"{spec['file']} calls channel '{row.original_channel_name}' '{name}', the cohort "
-                f"file calls it '{row.channel_name}'; correct the panel, or add '{name}' to the "
-                "aliases of that row if both mean the same."
+        ours = (row.channel_name, *row.aliases)
+        if not any(_alike(one, name) for one in ours for name in theirs[channel]):
+            raise _called_otherwise(
+                spec["file"], row.original_channel_name, theirs[channel][0], row.channel_name
             )
+
+
+def _called_otherwise(file, channel, theirs, ours):
+    return InputError(
+        f"{file} calls channel '{channel}' '{theirs}', the cohort file calls it '{ours}'; correct "
+        f"the panel, or add '{theirs}' to the aliases of that row if both mean the same."
+    )
+
+
+def plain(name):
+    """Return a name in small letters and digits alone, in which spellings do not differ."""
+    return re.sub(r"[^a-z0-9]", "", str(name).lower())
 
 
 def _alike(ours, theirs):
     """Tell whether one name occurs in the other: CD8 in CD8a, but not CD3 in CD38, ER in HER2."""
-    names = (re.sub(r"[^a-z0-9]", "", str(name).lower()) for name in (ours, theirs))
-    short, long = sorted(names, key=len)
+    short, long = sorted(map(plain, (ours, theirs)), key=len)
     if len(short) < 3:
         return short == long != ""
     return re.search(re.escape(short) + r"(?!\d)" * short[-1].isdigit(), long) is not None

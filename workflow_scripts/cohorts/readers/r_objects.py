@@ -9,7 +9,7 @@ import warnings
 import numpy as np
 import pandas as pd
 
-from workflow_scripts.cohorts.readers.files import damaged
+from workflow_scripts.cohorts.readers.archives import damaged
 from workflow_scripts.common.errors import InputError
 from workflow_scripts.common.job import log
 

@@ -7,9 +7,10 @@ import numpy as np
 import pandas as pd
 
 from workflow_scripts.cohorts.readers import Source, Tissue
+from workflow_scripts.cohorts.readers.archives import damaged
 from workflow_scripts.cohorts.readers.cells import read_cells
-from workflow_scripts.cohorts.readers.files import Files, damaged
-from workflow_scripts.cohorts.readers.panel import read_panel
+from workflow_scripts.cohorts.readers.files import Files
+from workflow_scripts.cohorts.readers.panel import PRIVATE, read_panel
 from workflow_scripts.cohorts.readers.tables import read_table
 from workflow_scripts.cohorts.readers.tissues import RESERVED, describe, leave_out
 from workflow_scripts.common.errors import InputError
@@ -81,7 +82,7 @@ def _with_facts(panel, files, name):
             f"{', among them ' + unknown[0] if unknown else ''}; correct the panel."
         )
     order = {channel: index for index, channel in enumerate(table.index)}
-    panel = panel.drop(columns="aliases")
+    panel = panel.drop(columns=PRIVATE)
     panel = panel.sort_values("original_channel_name", key=lambda c: c.map(order)).reset_index(
         drop=True
     )

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from workflow_scripts.cohorts.readers.files import damaged
+from workflow_scripts.cohorts.readers.archives import damaged
 from workflow_scripts.cohorts.readers.r_objects import read_r_table
 from workflow_scripts.common.errors import InputError
 from workflow_scripts.common.job import log
@@ -23,7 +23,9 @@ def read_table(files, spec, columns=None):
     `columns` limits what is read (None = all). Rows are filtered by keep and drop, and the named
     groups of `extract` become columns. None only where the table is absent and `optional`.
     """
-    file = files.find(spec["file"], spec.get("archive", ()))
+    if isinstance(spec["file"], list):
+        return _together(files, spec, columns)
+    file = files.find(spec["file"], spec.get("archive", ()), spec.get("alike", False))
     if file is None:
         if spec.get("optional"):
             return None
@@ -46,6 +48,18 @@ def read_table(files, spec, columns=None):
         require(table, column, file)
         table = _extract(table, column, pattern, file)
     return table.reset_index(drop=True)
+
+
+def _together(files, spec, columns):
+    """Return the rows of several tables; a column must be in one of them at least."""
+    parts = [read_table(files, {**spec, "file": name}) for name in spec["file"]]
+    parts = [part for part in parts if part is not None]
+    if not parts:
+        return None
+    table = pd.concat(parts, ignore_index=True)
+    for column in sorted(columns or ()):
+        require(table, column, ", ".join(spec["file"]))
+    return table
 
 
 def join(left, files, spec):

@@ -5,21 +5,30 @@ import struct
 import numpy as np
 import tifffile
 
-from workflow_scripts.cohorts.readers.files import damaged
+from workflow_scripts.cohorts.readers.archives import damaged
 from workflow_scripts.common.errors import InputError
 
 
-def read_stack(file, channels):
+def read_stack(file, channels, pages=None):
     """Return the image [channels, H, W] float32 of a multi-page or multi-channel TIFF.
 
     Integers and floats of any width are read as they are. The channel axis is the one with as many
-    entries as the panel has channels (`channels`); InputError if there is none.
+    entries as the panel has channels (`channels`); InputError if there is none. With `pages`
+    (places from 0) those are taken, in that order, from a file that may have more.
     """
     array, axes = _read(file)
     if array.ndim == 2:
         array = array[None]
     if array.ndim != 3:
         raise InputError(f"{file}: expected an image with three axes, found shape {array.shape}.")
+    if pages is not None:
+        array = np.moveaxis(array, -1, 0) if axes.endswith(("C", "S")) else array
+        if len(array) <= max(pages):
+            raise InputError(
+                f"{file}: the image has {len(array)} pages and the panel names page "
+                f"{max(pages) + 1}; correct the page column of the cohort file."
+            )
+        return np.ascontiguousarray(array[pages], dtype=np.float32)
     interleaved = axes.endswith(("C", "S")) and array.shape[-1] == channels
     if interleaved or (array.shape[0] != channels and array.shape[-1] == channels):
         array = np.moveaxis(array, -1, 0)
@@ -43,11 +52,33 @@ def read_channels(files):
     return np.stack(planes, dtype=np.float32, casting="unsafe")
 
 
-def read_labels(file):
-    """Return the instance mask [H, W] of a TIFF as integers, 0 = background."""
+def full_scaled(pixels, factor):
+    """Return `pixels` times `factor` if they are fractions of 1, otherwise as they are."""
+    is_fraction = pixels.max(initial=0) <= 1 and not np.array_equal(pixels, np.round(pixels))
+    return pixels * pixels.dtype.type(factor) if is_fraction else pixels
+
+
+def read_labels(file, factor=None, rank=False):
+    """Return the instance mask [H, W] of a TIFF as integers, 0 = background.
+
+    Labels that are fractions of 1 are multiplied by `factor`, where there is one. `rank` replaces
+    each label by its place among the mask's labels, from 1.
+    """
     array, _ = _read(file)
     if array.ndim != 2:
         raise InputError(f"{file}: expected a mask with two axes, found shape {array.shape}.")
+    if factor is not None and not np.issubdtype(array.dtype, np.integer):
+        scaled = full_scaled(array.astype(np.float64), factor)
+        # A 16-bit fraction in float32 is back within 0.004 of its whole number.
+        array = np.round(scaled) if np.abs(scaled - np.round(scaled)).max() < 0.01 else scaled
+    array = _whole(array, file)
+    if rank:
+        labels, places = np.unique(array, return_inverse=True)
+        array = (places + (labels[0] != 0)).reshape(array.shape)
+    return array
+
+
+def _whole(array, file):
     if np.issubdtype(array.dtype, np.integer):
         return array
     if not np.array_equal(array, np.round(array)):

@@ -2,6 +2,7 @@
 
 import re
 
+import numpy as np
 import pandas as pd
 
 from workflow_scripts.cohorts.readers.tables import join, keys, render, require
@@ -37,6 +38,9 @@ def match_files(files, spec, group="tissue"):
         if not match:
             continue
         groups = match.groupdict()
+        if "tissue" in spec:
+            filled = {name: value or "" for name, value in groups.items()}
+            groups["tissue"] = spec["tissue"].format(**filled)
         tissue = groups["tissue"]
         if tissue and "acquisition" in groups:
             tissue = groups["tissue"] = f"{tissue}_{groups['acquisition']}"
@@ -71,6 +75,14 @@ def leave_out(found, exclude):
             del rest[tissue]
             warnings.append(f"tissue {tissue} is left out: {rule['reason']}")
     return rest, warnings
+
+
+def absent_channels(panel, tissue):
+    """Return which channels [C] (bool) of the panel are of other tissues than this one."""
+    return np.array(
+        [pattern is not None and not re.fullmatch(pattern, tissue) for pattern in panel["tissues"]],
+        dtype=bool,
+    )
 
 
 def describe(groups, files, cohort):
