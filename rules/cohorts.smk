@@ -60,6 +60,8 @@ rule ingest:
         channels=f"{R}/ingest/{{cohort}}/channels.parquet",
         tissues=f"{R}/ingest/{{cohort}}/tissues.parquet",
         cells=f"{R}/ingest/{{cohort}}/cells.parquet",
+        channels_per_tissue=f"{R}/ingest/{{cohort}}/channels_per_tissue.parquet",
+        exclusions=f"{R}/ingest/{{cohort}}/exclusions.csv",
         summary=f"{R}/ingest/{{cohort}}/ingest.json",
     log:
         f"{LOGS}/ingest/{{cohort}}.log",
@@ -120,10 +122,12 @@ rule preprocess:
     input:
         tissues=f"{R}/cohorts/{{cohort}}/metadata/tissues.parquet",
         channels=f"{R}/ingest/{{cohort}}/channels.parquet",
+        channels_per_tissue=f"{R}/ingest/{{cohort}}/channels_per_tissue.parquet",
         images=f"{R}/ingest/{{cohort}}/images",
         tissue_masks=f"{R}/ingest/{{cohort}}/tissue_masks",
     output:
         channels=f"{R}/cohorts/{{cohort}}/imc/channels.parquet",
+        channels_per_tissue=f"{R}/cohorts/{{cohort}}/imc/channels_per_tissue.parquet",
         quantiles=f"{STANDARDIZATION}/image_level_upper_quantiles.parquet",
         means=f"{STANDARDIZATION}/global_level_means.parquet",
         stds=f"{STANDARDIZATION}/global_level_stds.parquet",

@@ -30,8 +30,11 @@ def channel_table(names, accessions):
     )
 
 
-def write_ingest(folder, images, masks, patients, channels, splits=None):
-    """Write what ingest leaves: `images` {tissue: [C, H, W]}, `masks` {tissue: [H, W] bool}."""
+def write_ingest(folder, images, masks, patients, channels, splits=None, absent=None):
+    """Write what ingest leaves: `images` {tissue: [C, H, W]}, `masks` {tissue: [H, W] bool}.
+
+    `absent`: {tissue: [channel names]} that were not measured.
+    """
     for name in ("images", "tissue_masks", "cell_masks"):
         (folder / name).mkdir(parents=True)
     for tissue, image in images.items():
@@ -41,6 +44,10 @@ def write_ingest(folder, images, masks, patients, channels, splits=None):
     for tissue, mask in masks.items():
         write_mask(folder / "tissue_masks" / f"{tissue}.npz", mask)
     channels.to_parquet(folder / "channels.parquet", index=False)
+    measured = pd.DataFrame(True, index=list(masks), columns=channels["channel_name"].tolist())
+    for tissue, names in (absent or {}).items():
+        measured.loc[tissue, names] = False
+    measured.to_parquet(folder / "channels_per_tissue.parquet")
     tissues = pd.DataFrame({"tissue_id": list(masks)}, dtype="str")
     tissues["patient_id"] = tissues["tissue_id"].map(patients)
     tissues["split"] = pd.Series([(splits or {}).get(t) for t in masks], dtype=object)
@@ -98,11 +105,13 @@ def preprocess_job(root, threads=1, **settings):
         input=SimpleNamespace(
             tissues=cohort / "metadata/tissues.parquet",
             channels=ingest / "channels.parquet",
+            channels_per_tissue=ingest / "channels_per_tissue.parquet",
             images=ingest / "images",
             tissue_masks=ingest / "tissue_masks",
         ),
         output=SimpleNamespace(
             channels=cohort / "imc/channels.parquet",
+            channels_per_tissue=cohort / "imc/channels_per_tissue.parquet",
             model_ready=cohort / "model_ready",
             **{key: tables / f"{name}.parquet" for key, name in TABLES.items()},
         ),

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from workflow_scripts.cohorts.overlap import check_overlap
 from workflow_scripts.cohorts.pixels import (
     block_size,
     centroids,
@@ -17,7 +18,7 @@ from workflow_scripts.cohorts.pixels import (
     to_micrometre,
 )
 from workflow_scripts.cohorts.readers import read_source
-from workflow_scripts.cohorts.summary import shown, summarise
+from workflow_scripts.cohorts.summary import measured_channels, shown, summarise, unfit_pairs
 from workflow_scripts.common.cohort import load_cohort
 from workflow_scripts.common.errors import InputError
 from workflow_scripts.common.images import write_mask, write_ome_zarr
@@ -29,7 +30,8 @@ CELLS = ["tissue_id", "cell_id", "x", "y"]
 
 
 def ingest(source, cohort, folders, sigma, threads=1):
-    """Write the tissues of a `Source`; returns the tables tissues and cells, and the summary.
+    """Write the tissues of a `Source`; returns the tables tissues, cells and exclusions, and the
+    summary.
 
     `folders`: paths under the keys images, cell_masks, tissue_masks; `sigma` in um is that of the
     tissue mask. `threads` tissues are in memory at a time: decoding, filtering and compression
@@ -39,7 +41,10 @@ def ingest(source, cohort, folders, sigma, threads=1):
     names = list(source.panel["channel_name"])
     no_rows = None if source.cells is None else source.cells.iloc[:0]
     rows = {} if source.cells is None else dict(tuple(source.cells.groupby("tissue_id")))
-    work = partial(ingest_tissue, folders=folders, names=names, block=block, sigma=sigma)
+    spec = cohort.cells or {}
+    pairing = {key: spec[key] for key in ("min_overlap", "align") if key in spec}
+    settings = {"names": names, "block": block, "sigma": sigma, "pairing": pairing}
+    work = partial(ingest_tissue, folders=folders, **settings)
     pool, results = ThreadPoolExecutor(threads), []
     try:
         cells = [rows.get(tissue.tissue_id, no_rows) for tissue in source.tissues]
@@ -56,14 +61,16 @@ def ingest(source, cohort, folders, sigma, threads=1):
         _tissue_row(tissue, result, cohort)
         for tissue, result in zip(source.tissues, results, strict=True)
     ]
-    return pd.DataFrame(tissues), cells, summarise(source, results, cells, cohort, block)
+    excluded = unfit_pairs(source.tissues, results)
+    return pd.DataFrame(tissues), cells, excluded, summarise(source, results, cells, cohort, block)
 
 
-def ingest_tissue(tissue, cells, folders, names, block, sigma):
+def ingest_tissue(tissue, cells, folders, names, block, sigma, pairing):
     """Write image and masks of one `Tissue`; returns what its row and the summary need (a dict).
 
     `cells` are its rows of the cell table, None where the cohort has no such table: then every
-    label of the mask is a cell. Without a mask a tissue has no cells.
+    label of the mask is a cell. Without a mask a tissue has no cells, nor with a mask that does
+    not belong to the table by `pairing`, the settings of `check_overlap`.
     """
     image, bad_pixels = clean(tissue.load_image())
     mask = None if tissue.load_mask is None else tissue.load_mask()
@@ -77,7 +84,12 @@ def ingest_tissue(tissue, cells, folders, names, block, sigma):
     covered = tissue_mask(image, sigma)
     write_ome_zarr(folders["images"] / f"{tissue.tissue_id}.ome.zarr", image, names)
     write_mask(folders["tissue_masks"] / f"{tissue.tissue_id}.npz", covered)
-    if mask is None:
+    pair = None
+    if mask is not None and cells is not None and len(cells):
+        cells, pair = check_overlap(cells, mask, **pairing)
+    if pair is not None and not pair.accepted:
+        found = {"cells": pd.DataFrame(), "missing": [], "lost": 0}
+    elif mask is None:
         unmasked = 0 if cells is None else len(cells)
         found = {"cells": pd.DataFrame(), "missing": [], "lost": 0, "unmasked": unmasked}
     else:
@@ -90,6 +102,7 @@ def ingest_tissue(tissue, cells, folders, names, block, sigma):
         "width": image.shape[2],
         "tissue_fraction": float(covered.mean()),
         "bad_pixels": bad_pixels,
+        "pair": pair,
     }
 
 
@@ -156,16 +169,21 @@ def main(snakemake):
     source = read_source(folder, cohort)
     log.info("%s: %d channels, %d tissues", cohort.id, len(source.panel), len(source.tissues))
     folders = (output.images, output.cell_masks, output.tissue_masks)
-    tables = (output.channels, output.tissues, output.cells, output.summary)
-    with staged(*folders, *tables) as parts:
+    tables = (output.channels, output.tissues, output.cells, output.channels_per_tissue)
+    texts = (output.exclusions, output.summary)
+    with staged(*folders, *tables, *texts) as parts:
         for folder in parts[:3]:
             folder.mkdir()
         folders = dict(zip(("images", "cell_masks", "tissue_masks"), parts, strict=False))
         sigma = params.mask_sigma
-        tissues, cells, summary = ingest(source, cohort, folders, sigma, snakemake.threads)
+        tissues, cells, excluded, summary = ingest(
+            source, cohort, folders, sigma, snakemake.threads
+        )
         for table, part in zip((source.panel, tissues, cells), parts[3:6], strict=True):
             table.to_parquet(part, index=False)
-        parts[6].write_text(json.dumps(summary, indent=1) + "\n")
+        measured_channels(source).to_parquet(parts[6])
+        excluded.to_csv(parts[7], index=False)
+        parts[8].write_text(json.dumps(summary, indent=1) + "\n")
     for warning in summary["warnings"]:
         log.warning("%s", warning)
 

@@ -21,6 +21,7 @@ from workflow_scripts.common.preprocessing import (
     gaussian_kernel,
     image_statistics,
     standardise,
+    without_channels,
 )
 
 
@@ -45,8 +46,11 @@ def read_tissue(tissue_id, images, masks, names):
     return image, mask
 
 
-def measure(tissue_id, read, names, settings):
-    """First pass: return the ImageStatistics of a tissue; InputError if a pixel is not a number."""
+def measure(tissue_id, measured, read, names, settings):
+    """First pass: return the ImageStatistics of a tissue; InputError if a pixel is not a number.
+
+    Channels that were not `measured` [C] (bool) in it have no part in any statistic.
+    """
     image, mask = read(tissue_id)
     odd = np.flatnonzero(np.isnan(image.max(axis=(1, 2))))
     if len(odd):
@@ -54,17 +58,18 @@ def measure(tissue_id, read, names, settings):
             f"tissue {tissue_id}: channel {names[odd[0]]} has pixels that are not a number, "
             "expected counts; correct the file or leave the tissue out of the cohort"
         )
-    return image_statistics(
+    statistics = image_statistics(
         image,
         mask,
         settings["clip_quantile"],
         settings["quantile_over"],
         settings["statistics_over"],
     )
+    return statistics if measured.all() else without_channels(statistics, ~measured)
 
 
 def pool(statistics, splits, over, names):
-    """Pool the statistics of all tissues: means, stds [C] and which channels are constant [C].
+    """Pool the statistics of all tissues: means, stds [C] and which channels to leave out [C].
 
     `over` is all or train (D7). A channel is constant if it is so over the training images: a
     model cannot learn it. A cohort without training images is judged by all of its images.
@@ -75,13 +80,16 @@ def pool(statistics, splits, over, names):
     train = train or statistics
     means, stds = cohort_moments(train if over == "train" else statistics, len(names))
     constant = constant_channels(train, len(names))
+    never = np.isnan(means) & (sum(np.sum(one.count) for one in statistics) > 0)
+    for channel in np.flatnonzero(never):
+        log.warning("marker %s was measured in none of the images: left out", names[channel])
     for channel in np.flatnonzero(constant):
         log.warning(
             "marker %s is constant over all %d training images, after clipping: left out",
             names[channel],
             len(train),
         )
-    return means, stds, constant
+    return means, stds, constant | never
 
 
 def usable_channels(channels, cohort):
@@ -105,11 +113,17 @@ def usable_channels(channels, cohort):
     return usable
 
 
-def prepare(tissue_id, quantiles, read, folder, scale, markers, accessions, chunk):
-    """Second pass: standardise a tissue and write it to `folder`; returns its number of pixels."""
+def prepare(tissue_id, quantiles, measured, read, folder, scale, usable, channels, chunk):
+    """Second pass: standardise a tissue and write it to `folder`; returns its number of pixels.
+
+    Written are those of the `usable` places in the table `channels` that were `measured` in it.
+    """
     image, mask = read(tissue_id)
-    result = standardise(image, quantiles, **scale)
-    write_model_ready(folder / f"{tissue_id}.zarr", result, markers, accessions, chunk)
+    places = usable[measured[usable]]
+    result = standardise(image, quantiles, channels=places, **scale)
+    markers, accessions = (channels[name].iloc[places] for name in ("channel_name", "uniprot_id"))
+    path = folder / f"{tissue_id}.zarr"
+    write_model_ready(path, result, markers.tolist(), accessions.tolist(), chunk)
     return mask.size
 
 
@@ -127,6 +141,7 @@ def main(snakemake):
     files, out, settings = snakemake.input, snakemake.output, snakemake.params.preprocess
     tissues, channels = pd.read_parquet(files.tissues), pd.read_parquet(files.channels)
     ids, names = tissues["tissue_id"].tolist(), channels["channel_name"].tolist()
+    measured = pd.read_parquet(files.channels_per_tissue).loc[ids, names]
     read = partial(read_tissue, images=files.images, masks=files.tissue_masks, names=names)
     folder = Path(out.model_ready)
     shutil.rmtree(folder, ignore_errors=True)  # of tissues that have since been excluded
@@ -134,13 +149,14 @@ def main(snakemake):
     # Threads: nearly all time is spent where NumPy and Blosc have released the interpreter.
     with ThreadPoolExecutor(snakemake.threads) as workers:
         first = partial(measure, read=read, names=names, settings=settings)
-        statistics = list(workers.map(first, ids))
+        statistics = list(workers.map(first, ids, measured.to_numpy()))
         log.info("measured %d tissues of %d channels", len(ids), len(names))
         over = settings["statistics_images"]
         means, stds, constant = pool(statistics, tissues["split"], over, names)
         channels["qc_pass"] = channels["qc_pass"].astype(bool) & ~constant
         usable = usable_channels(channels, snakemake.wildcards.cohort)
         channels.to_parquet(out.channels, index=False)
+        measured.to_parquet(out.channels_per_tissue)
         write_statistics(out, ids, statistics, means, stds, names)
         second = partial(
             prepare,
@@ -150,13 +166,13 @@ def main(snakemake):
                 "means": means,
                 "stds": stds,
                 "kernel": gaussian_kernel(settings["blur_kernel"], settings["blur_sigma"]),
-                "channels": usable,
             },
-            markers=channels["channel_name"].iloc[usable].tolist(),
-            accessions=channels["uniprot_id"].iloc[usable].tolist(),
+            usable=usable,
+            channels=channels,
             chunk=settings["chunk"],
         )
-        pixels = sum(workers.map(second, ids, [one.quantiles for one in statistics]))
+        quantiles = [one.quantiles for one in statistics]
+        pixels = sum(workers.map(second, ids, quantiles, measured.to_numpy()))
     log.info("wrote %d images of %d channels, %d pixels", len(ids), len(usable), pixels)
 
 

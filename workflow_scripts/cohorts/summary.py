@@ -1,5 +1,7 @@
 """What ingest noticed about a cohort: counts, and sentences for whoever reads ingest.json."""
 
+import pandas as pd
+
 NAMED = 10  # as many items a sentence names before it breaks off
 
 
@@ -23,10 +25,35 @@ def summarise(source, results, cells, cohort, block):
         "warnings": [
             *source.warnings,
             *_about_panel(without, len(accessions)),
+            *_about_absent(source.tissues),
+            *_about_overlap(pairs),
             *_about_cells(pairs),
             *_about_pixels(pairs),
         ],
     }
+
+
+def unfit_pairs(tissues, results):
+    """Return the table of masks and cells that were left out: tissue_id, reason, overlaps."""
+    rows = [
+        {
+            "tissue_id": tissue.tissue_id,
+            "reason": "mask and cells left out, the image is kept: too few cells on their label",
+            "overlap_before": result["pair"].before,
+            "overlap_after": result["pair"].after,
+        }
+        for tissue, result in zip(tissues, results, strict=True)
+        if result["pair"] is not None and not result["pair"].accepted
+    ]
+    return pd.DataFrame(rows, columns=["tissue_id", "reason", "overlap_before", "overlap_after"])
+
+
+def measured_channels(source):
+    """Return the table of tissues (index) by channels, True where the channel was measured."""
+    names = list(source.panel["channel_name"])
+    rows = [[name not in tissue.absent for name in names] for tissue in source.tissues]
+    index = pd.Index([tissue.tissue_id for tissue in source.tissues], name="tissue_id", dtype="str")
+    return pd.DataFrame(rows, index=index, columns=names, dtype=bool)
 
 
 def shown(items):
@@ -40,6 +67,26 @@ def _about_panel(without, channels):
             f"{len(without)} of {channels} channels have no UniProt accession and stay out of "
             f"the model: {', '.join(without)}"
         )
+
+
+def _about_absent(tissues):
+    lacking = {}
+    for tissue in tissues:
+        for channel in tissue.absent:
+            lacking.setdefault(channel, []).append(tissue.tissue_id)
+    for channel, ids in lacking.items():
+        yield f"channel {channel} was not measured in {len(ids)} tissues: {shown(ids)}"
+
+
+def _about_overlap(pairs):
+    for tissue, result in pairs:
+        pair = result["pair"]
+        if pair is not None and (pair.aligned or not pair.accepted):
+            done = "aligned by coordinates" if pair.accepted else "left out, mask and cells"
+            yield (
+                f"tissue {tissue.tissue_id}: {pair.before:.1%} of its cells lie on their label in "
+                f"the mask, {pair.after:.1%} after alignment: {done}"
+            )
 
 
 def _about_cells(pairs):

@@ -8,7 +8,7 @@ before the blur, as in the statistics that the authors publish.
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -20,7 +20,7 @@ class ImageStatistics:
     """What one image contributes to its cohort, per channel [C]."""
 
     quantiles: np.ndarray  # counts, float32
-    count: int  # pixels behind the following
+    count: int | np.ndarray  # pixels behind the following; [C] where a channel has none
     means: np.ndarray  # of log1p of clipped counts, float64
     deviations: np.ndarray  # sum of squared deviations from that mean
     lowest: np.ndarray
@@ -80,16 +80,33 @@ def cohort_moments(statistics, channels):
     Sums over images are exact (`math.fsum`), so neither their order nor the number of processes
     changes a bit. NaN where there is no pixel.
     """
-    total = sum(image.count for image in statistics)
-    if total == 0:
-        return np.full(channels, np.nan), np.full(channels, np.nan)
-    means, stds = np.empty(channels), np.empty(channels)
+    counts = [np.broadcast_to(image.count, channels).tolist() for image in statistics]
+    means, stds = np.full(channels, np.nan), np.full(channels, np.nan)
     for c in range(channels):
-        means[c] = math.fsum(image.count * image.means[c] for image in statistics) / total
-        within = math.fsum(image.deviations[c] for image in statistics)
-        between = math.fsum(i.count * (i.means[c] - means[c]) ** 2 for i in statistics)
+        images = [
+            (n[c], i.means[c], i.deviations[c]) for n, i in zip(counts, statistics, strict=True)
+        ]
+        total = sum(count for count, _, _ in images)
+        if total == 0:
+            continue
+        means[c] = math.fsum(count * mean for count, mean, _ in images) / total
+        within = math.fsum(deviation for _, _, deviation in images)
+        between = math.fsum(count * (mean - means[c]) ** 2 for count, mean, _ in images)
         stds[c] = math.sqrt((within + between) / total)
     return means, stds
+
+
+def without_channels(statistics, absent):
+    """Return the `ImageStatistics` of an image as if its `absent` channels [C] (bool) were not."""
+    return replace(
+        statistics,
+        quantiles=np.where(absent, np.float32(np.nan), statistics.quantiles),
+        count=np.where(absent, 0, statistics.count),
+        means=np.where(absent, 0.0, statistics.means),
+        deviations=np.where(absent, 0.0, statistics.deviations),
+        lowest=np.where(absent, np.inf, statistics.lowest),
+        highest=np.where(absent, -np.inf, statistics.highest),
+    )
 
 
 def constant_channels(statistics, channels):

@@ -106,6 +106,8 @@ OUTPUTS = {
     "channels": "channels.parquet",
     "tissues": "tissues.parquet",
     "cells": "cells.parquet",
+    "channels_per_tissue": "channels_per_tissue.parquet",
+    "exclusions": "exclusions.csv",
     "summary": "ingest.json",
 }
 

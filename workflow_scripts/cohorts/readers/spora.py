@@ -17,6 +17,7 @@ from workflow_scripts.common.errors import InputError
 from workflow_scripts.common.images import read_mask, read_ome_zarr
 
 TISSUES = "metadata/tissues.parquet"
+MEASURED = "channels_per_tissue.parquet"
 MASKS = "segmentations/{resolution}/cell_masks/instances"
 CHANNEL_FACTS = ("qc_pass", "is_nuclear_marker", "description", "original_channel_name")
 
@@ -34,6 +35,7 @@ def read(folder, cohort):
     table = _of_modality(table, modality)
     found, warnings = leave_out({tissue: None for tissue in table.index}, layout.get("exclude", []))
     table = table.loc[list(found)]
+    absent = _absent(files, f"{modality}/{MEASURED}", table.index, list(panel["channel_name"]))
     described, notes = describe(_groups(table), files, _settings(cohort, table))
     cells, cell_notes = read_cells(files, cohort, list(table.index))
     original = table.get("original_file_name", pd.Series(table.index, table.index))
@@ -54,9 +56,29 @@ def read(folder, cohort):
                 mask_name=str(mask) if mask.exists() else None,
                 split=row.split,
                 clinical=clinical.loc[row.Index].to_dict(),
+                absent=absent[row.tissue_id],
             )
         )
     return Source(panel, tissues, cells, warnings + notes + cell_notes)
+
+
+def _absent(files, name, tissues, channels):
+    """Return {tissue: names of the channels that it lacks}, none without the table `name`."""
+    if not (files.folder / name).exists():
+        return dict.fromkeys(tissues, ())
+    table = read_table(files, {"file": name})
+    table = table.set_index("tissue_id" if "tissue_id" in table else table.columns[0])
+    unknown = [t for t in tissues if t not in table.index] + [c for c in channels if c not in table]
+    if unknown:
+        raise InputError(
+            f"{name}: no entry for '{unknown[0]}' and {len(unknown) - 1} more; it needs a row per "
+            "tissue and a column per channel: complete it, or remove it if all are measured."
+        )
+    table = table.loc[tissues, channels].astype(bool)
+    return {
+        tissue: tuple(table.columns[~row])
+        for tissue, row in zip(tissues, table.to_numpy(), strict=True)
+    }
 
 
 def _of_modality(table, modality):
