@@ -45,7 +45,9 @@ OTHER = {
     "pretrain.channel_dropout": [0.0, 0.5],
     "instances": [{"name": "other", "cohorts": "all"}],
     "models": ["all14"],
+    "cells.labels.cords2024": ["cell_category"],
     "cells.labels.danenberg2022": ["cell_phenotype"],
+    "cells.labels.hoch2022": ["phenotype"],
 }
 # They change no number and so no job; scripts read them from the configuration.
 UNTRACKED = {
@@ -54,6 +56,7 @@ UNTRACKED = {
     "pretrain.checkpoint_minutes",
     "pretrain.log_every",
     "pretrain.micro_batch",
+    "cells.labels.wang2023",  # its data are given on request: nothing of it runs here
 }
 # A key that matters only beside another one.
 BESIDE = {

@@ -8,13 +8,14 @@ ROOT = Path(__file__).resolve().parents[2]
 COHORT_FILES = (ROOT / "cohorts", ROOT / "demo/cohorts")
 
 
-def resolve_instances(settings, cohorts, absent, where):
+def resolve_instances(settings, cohorts, absent, held_out, where):
     """Return ({name: cohorts it trains on}, {name: why it is left out}).
 
     `settings`: the list of instances, each with `cohorts` (a list, or all) or `except`. `cohorts`
-    can be read, `absent` are not supplied. An instance whose name would no longer be true is left
-    out: it lacks a cohort that it names, or there is nothing left to train on. InputError for a
-    name given twice, or a cohort that does not exist.
+    can be read, `absent` are not supplied; nothing trains on those that are `held_out`. An
+    instance whose name would no longer be true is left out: it lacks a cohort that it names, or
+    there is nothing left to train on. InputError for a name given twice, a cohort that is held
+    out, or one that does not exist.
     """
     resolved, left_out = {}, {}
     for instance in settings:
@@ -26,6 +27,10 @@ def resolve_instances(settings, cohorts, absent, where):
         named = instance.get("except", instance.get("cohorts"))
         named = [] if named == "all" else named
         for cohort in named:
+            if cohort in held_out:
+                raise InputError(
+                    f"{key}: cohort {cohort!r} is held out, no model trains on it; remove it"
+                )
             if cohort not in cohorts and cohort not in absent and not is_known(cohort):
                 raise InputError(
                     f"{key}: cohort {cohort!r} is not in `cohorts`; expected some of "
@@ -33,7 +38,7 @@ def resolve_instances(settings, cohorts, absent, where):
                 )
         missing = [cohort for cohort in named if cohort not in cohorts]
         if "except" in instance or not named:
-            seen = [cohort for cohort in cohorts if cohort not in named]
+            seen = [cohort for cohort in cohorts if cohort not in (*named, *held_out)]
         else:
             seen = [cohort for cohort in named if cohort in cohorts]
         if missing:

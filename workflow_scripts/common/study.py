@@ -37,11 +37,12 @@ class Study:
             )
         self.held_out = [c.id for c in self.cohorts.values() if c.held_out]
         self.instances, self.left_out = resolve_instances(
-            config["instances"], list(self.cohorts), self.absent, SETTINGS
+            config["instances"], list(self.cohorts), self.absent, self.held_out, SETTINGS
         )
         self._check_models()
         self.models = [model for model in config["models"] if model not in self.left_out]
         self._check_shapes()
+        self._check_labels()
         self._check_markers()
         self._check_simulated()
 
@@ -91,6 +92,17 @@ class Study:
         ):
             if wrong:
                 raise InputError(f"{SETTINGS}: {sentence}; change one of them")
+
+    def _check_labels(self):
+        for cohort in self.cohorts.values():
+            cells = cohort.cells or {}
+            known = [*cells.get("labels", {}), *cells.get("maps", {})]
+            for label in self.config["cells"]["labels"].get(cohort.id, []):
+                if label not in known:
+                    raise InputError(
+                        f"{SETTINGS}: cells.labels.{cohort.id}: {label!r} is no granularity of "
+                        f"{cohort.path}; expected some of {', '.join(known) or 'none'}"
+                    )
 
     def _check_markers(self):
         markers = self.config["markers"]

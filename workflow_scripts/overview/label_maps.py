@@ -37,9 +37,7 @@ def main(snakemake):
             table, status = None, f"not run: the file of {params.cohort} maps no labels"
     folder = Path(snakemake.output.numbers).parent
     target = params.target
-    save_target(
-        folder, target["id"], None, table, {}, target["caption"], params.simulated, status
-    )
+    save_target(folder, target["id"], None, table, {}, target["caption"], params.simulated, status)
 
 
 if __name__ == "__main__":

@@ -67,7 +67,14 @@ def test_defaults_are_the_papers(config, key):
 
 def test_the_study_resolves_cohorts_and_instances(config):
     study = Study(config)
-    assert study.instances["all14"] == list(study.cohorts)
+    # All that are open but the one that is held out.
+    assert study.instances["all14"] == [c for c in study.cohorts if c != "meyer2025"]
+    assert len(study.cohorts) + len(study.absent) == 15 and study.held_out == ["meyer2025"]
+    assert set(study.absent) == {"zhu2025", "rigamonti", "wang2023"}
+    assert study.instances["wo_hoch2022"] == [
+        cohort for cohort in study.instances["all14"] if cohort != "hoch2022"
+    ]
+    assert set(study.left_out) == {"wo_rigamonti", "wo_wang2023"}
 
 
 def changed(config, key, value):
@@ -97,6 +104,11 @@ def changed(config, key, value):
         ("markers.sequences", "synthetic", "simulated: synthetic sequences .* `simulated: true`"),
         ("cohorts", ["damond2019", "damond2019x"], "'damond2019x' is unknown"),
         ("instances", [{"name": "mean_intensity", "cohorts": "all"}], "'mean_intensity' is taken"),
+        (
+            "cells.labels",
+            {"hoch2022": ["cell_typ"]},
+            "cells.labels.hoch2022: 'cell_typ' is no granularity of .*cell_type",
+        ),
         ("cohorts", ["damnod2019"], "'damnod2019' is unknown.*'damond2019'"),
         (
             "instances",

@@ -8,8 +8,17 @@ from workflow_scripts.common.instances import resolve_instances
 COHORTS = ["lung", "breast", "skin"]
 
 
-def resolve(*instances, cohorts=COHORTS, absent=("liver",)):
-    return resolve_instances(list(instances), list(cohorts), dict.fromkeys(absent, ""), "config")
+def resolve(*instances, cohorts=COHORTS, held_out=()):
+    return resolve_instances(list(instances), list(cohorts), {"liver": ""}, held_out, "config")
+
+
+def test_no_instance_sees_a_cohort_that_is_held_out():
+    resolved, _ = resolve(
+        {"name": "all", "cohorts": "all"}, {"name": "x", "except": ["lung"]}, held_out=["skin"]
+    )
+    assert resolved == {"all": ["lung", "breast"], "x": ["breast"]}
+    with pytest.raises(InputError, match="instances.x: cohort 'skin' is held out"):
+        resolve({"name": "x", "cohorts": ["skin"]}, held_out=["skin"])
 
 
 def test_an_instance_sees_all_some_or_all_except_some():

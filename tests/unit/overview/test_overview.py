@@ -1,0 +1,117 @@
+"""Panels, sizes and label maps of the cohorts, from tables as they are published."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from workflow_scripts.common.targets import RESOURCES
+from workflow_scripts.overview.fig1b import draw, marker_order, panel_numbers
+from workflow_scripts.overview.fig1c import size_numbers
+from workflow_scripts.overview.label_maps import label_map
+from workflow_scripts.overview.panels import cohort_panel, read_aliases, read_panels
+from workflow_scripts.overview.sizes import cohort_size
+from workflow_scripts.overview.tableS2 import marker_table
+
+PANELS = {
+    "lung": [("aSMA", "P62736"), ("Histone H3", "P68431"), ("DNA1", None)],
+    "breast": [("SMA", "P62736"), ("HER2 (3B5)", "P04626"), ("HER2 (D8F12)", "P04626")],
+    "skin": [("H3", "P68431"), ("new marker", "Q99999")],
+}
+
+
+@pytest.fixture
+def panels(tmp_path):
+    paths = []
+    for cohort, channels in PANELS.items():
+        table = pd.DataFrame(channels, columns=["channel_name", "uniprot_id"])
+        paths.append(tmp_path / cohort / "imc/channels.parquet")
+        paths[-1].parent.mkdir(parents=True)
+        table.assign(is_nuclear_marker=False).to_parquet(paths[-1])
+    return read_panels(paths, read_aliases(RESOURCES / "markers.csv"))
+
+
+def test_a_marker_has_one_name_in_all_cohorts(panels):
+    assert panels.groupby("cohort")["channel"].nunique().to_dict() == {
+        "lung": 2,
+        "breast": 3,
+        "skin": 2,
+    }
+    names = panels.set_index(["cohort", "channel"])["marker"]
+    assert names["lung", "aSMA"] == names["breast", "SMA"]
+    assert names["lung", "Histone H3"] == names["skin", "H3"]
+    assert names["breast", "HER2 (3B5)"] == names["breast", "HER2 (D8F12)"]
+    assert names["skin", "new marker"] == "new marker"
+
+
+def test_a_name_with_another_accession_is_not_the_marker_of_the_table():
+    channels = {"channel_name": ["SMA"], "uniprot_id": ["Q00000"], "is_nuclear_marker": [False]}
+    aliases = {"sma": {"marker": "alpha-SMA", "uniprot": "P62736", "kind": "protein"}}
+    assert cohort_panel("c", pd.DataFrame(channels), aliases)["marker"].tolist() == ["SMA"]
+
+
+def test_numbers_count_markers_accessions_and_cohorts(panels):
+    numbers = panel_numbers(panels, held_out=["skin"])
+    values = {claim: entry["value"] for claim, entry in numbers.items()}
+    assert values == {"C005": 4, "C006": 3, "C007": None, "C008": 2, "C013": 1}
+    assert numbers["C005"]["careful"]["value"] == 4
+    assert numbers["C007"]["status"].startswith("not run: ")
+
+
+def test_shared_markers_come_first_and_every_marker_has_its_spoke(panels):
+    order = marker_order(panels)
+    shared = panels.groupby("marker")["cohort"].nunique()
+    assert [shared[marker] for marker in order] == [2, 2, 1, 1]
+    figure = draw(panels)
+    assert {text.get_text() for text in figure.axes[0].texts} == set(order)
+    bars = sum(len(bars) for bars in figure.axes[0].containers)
+    # A grey ring of every marker per cohort, and the markers that each has.
+    assert bars == 3 * len(order) + 2 + 2 + 2
+
+
+def test_the_table_of_markers_names_the_channels_of_each_cohort(panels):
+    table = marker_table(panels).set_index("uniprot")
+    assert table.loc["P04626", "breast"] == "HER2 (3B5); HER2 (D8F12)"
+    assert table.loc["P04626", "lung"] == "" and len(table) == 4
+
+
+def test_sizes_count_what_passed_the_filters(tmp_path):
+    folder = tmp_path / "lung"
+    (folder / "metadata").mkdir(parents=True)
+    tissues = pd.DataFrame(
+        {
+            "tissue_id": ["a", "b", "c"],
+            "patient_id": ["p", "p", "q"],
+            "split": ["train", "train", "test"],
+            "height": 1000,
+            "width": 500,
+            "tissue_fraction": [0.5, 1.0, 0.5],
+        }
+    )
+    tissues.to_parquet(folder / "metadata/tissues.parquet")
+    pd.DataFrame({"tissue_id": ["a"] * 5}).to_parquet(folder / "sub_images.parquet")
+    pd.DataFrame({"cell_id": []}).to_parquet(folder / "metadata/cells.parquet")
+    size = cohort_size(folder)
+    assert size == {
+        "cohort": "lung",
+        "patients": 2,
+        "images": 3,
+        "train_images": 2,
+        "test_images": 1,
+        "sub_images": 5,
+        "cells": 0,
+        "tissue_mm2": 1.0,
+    }
+    both = pd.DataFrame([size, size | {"cells": 7}])
+    values = {claim: entry["value"] for claim, entry in size_numbers(both).items()}
+    assert values == {"C001": 4, "C002": 6, "C003": 10, "C004": 7, "C009": 1}
+
+
+def test_a_label_map_counts_cells_also_of_labels_that_do_not_occur():
+    maps = {
+        "coarse": {"from": "fine", "to": {"T": ["CD4", "CD8"], "B": ["B"]}, "provenance": "a\n b"}
+    }
+    cells = pd.DataFrame({"fine": ["CD4", "CD4", "B", None]})
+    table = label_map(maps, cells)
+    assert table["phenotype"].tolist() == ["CD4", "CD8", "B"]
+    np.testing.assert_array_equal(table["cells"], [2, 0, 1])
+    assert set(table["provenance"]) == {"a b"}
