@@ -7,6 +7,7 @@ import pytest
 import tifffile
 
 from demo.simulator.mcd import Acquisition, mcd_bytes
+from tests.unit.cohorts.published import acquisition_text
 from workflow_scripts.cohorts.readers import read_source
 from workflow_scripts.common.errors import InputError
 
@@ -163,3 +164,63 @@ def test_offsets_beyond_the_file_are_told(raw):
     mine = write(raw(panel=["Pr141"]), content)
     with pytest.raises(InputError, match="it ends before acquisition 1"):
         read_source(mine.folder, mine).tissues[0].load_image()
+
+
+@pytest.mark.real
+def test_a_real_text_file_holds_the_pixels_of_its_acquisition(raw, shared):
+    """The .txt beside the .mcd is the same region, written with three decimals."""
+    folder = shared("real/mcd_mock")
+    text = raw(folder, images={"pattern": r"(?P<tissue>(?P<patient>\w+_ROI_001_1))\.txt$"})
+    source = read_source(text.folder, text)
+    assert [tissue.tissue_id for tissue in source.tissues] == ["20210305_NE_mockData5_ROI_001_1"]
+    binary = raw(folder, images={"pattern": r"(?P<tissue>(?P<patient>\w+mockData5))\.mcd$"})
+    regions = {t.tissue_id: t.load_image() for t in read_source(binary.folder, binary).tissues}
+    image = source.tissues[0].load_image()
+    assert image.dtype == np.float32
+    np.testing.assert_allclose(image, regions["20210305_NE_mockData5_1"], atol=5.1e-4, rtol=1e-6)
+
+
+def text_cohort(raw, content, **layout):
+    images = {"pattern": r"(?P<tissue>(?P<patient>\w+))\.txt$"}
+    return write(raw(panel=["Pr141"], images=images, **layout), content.encode(), "roi.txt")
+
+
+def test_text_channels_are_found_by_metal(raw):
+    image = regions(1)[0].image
+    mine = text_cohort(raw, acquisition_text(image, ["Xe131", "Pr141"]))
+    source = read_source(mine.folder, mine)
+    np.testing.assert_array_equal(source.tissues[0].load_image(), image[1:])
+    assert [tissue.tissue_id for tissue in source.tissues] == ["roi"]
+    assert "panel does not name are left out (1): Xe131" in source.warnings[0]
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        (lambda text: "", "roi.txt is damaged or truncated .it is empty"),
+        (lambda text: "a\tb\n1\t2\n", "expected columns X, Y and one per metal such as SMA"),
+        (lambda text: text.replace("Xe131", "Pr141"), "two columns hold the metal Pr141"),
+        (lambda text: text.replace("Pr141", "Nd142"), "has no channel Pr141; it has Xe131, Nd142"),
+        (lambda text: text[: text.rfind("\n", 0, -1) + 1], "11 shots do not fill 4 x 3 pixels"),
+        (lambda text: text[:-8], "a row is not complete"),
+        (lambda text: text.replace("\t384\t0", "\t384\tx", 1), "roi.txt is damaged or truncated"),
+    ],
+)
+def test_each_fault_of_a_text_file_is_told(raw, change, sentence):
+    mine = text_cohort(raw, change(acquisition_text(regions(1)[0].image, ["Xe131", "Pr141"])))
+    with pytest.raises(InputError, match=sentence):
+        read_source(mine.folder, mine).tissues[0].load_image()
+
+
+def test_an_optional_metal_may_be_absent(raw, cohort):
+    mine = cohort(
+        source={"folder": "data"},
+        reader="acquisition",
+        layout={"images": {"pattern": r"(?P<tissue>(?P<patient>\w+))\.mcd$"}},
+        panel=[{"channel": "Pr141"}, {"channel": "Nd142", "optional": True}],
+    )
+    write(mine, mcd_bytes(regions(1), CHANNELS))
+    only = read_source(mine.folder, mine).tissues[0]
+    assert only.absent == ("Nd142",)
+    np.testing.assert_array_equal(only.load_image()[0], regions()[0].image[0])
+    assert not only.load_image()[1].any()

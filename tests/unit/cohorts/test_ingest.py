@@ -329,6 +329,16 @@ def test_what_we_write_reads_as_spora(spora, images):
     assert source.panel["uniprot_id"].tolist() == ["P10147", None]
 
 
+def test_channels_per_tissue_of_a_spora_folder_are_kept_apart(spora):
+    data, mine = spora
+    measured = pd.DataFrame({"A": [True, True], "B": [True, False]}, index=["p1_1", "p2_1"])
+    measured.rename_axis("tissue_id").to_parquet(data / "imc/channels_per_tissue.parquet")
+    assert [tissue.absent for tissue in read_source(data, mine).tissues] == [(), ("B",)]
+    measured[["A"]].rename_axis("tissue_id").to_parquet(data / "imc/channels_per_tissue.parquet")
+    with pytest.raises(InputError, match="channels_per_tissue.parquet: no entry for 'B' and 0 mo"):
+        read_source(data, mine)
+
+
 def test_faults_of_a_spora_folder(spora):
     data, mine = spora
     (data / "segmentations/1_0mpp/cell_masks/instances/p1_1.npz").write_bytes(b"PK cut")

@@ -257,3 +257,40 @@ def test_a_panel_without_any_usable_channel_is_refused(tmp_path):
     sentence = "cohort c: none of its 5 channels has an accession and varies"
     with pytest.raises(InputError, match=sentence):
         preprocess.main(preprocess_job(tmp_path))
+
+
+def test_a_channel_that_a_tissue_lacks_has_no_part_in_anything(tmp_path, caplog):
+    """The zeros in its place are no measurement: they are neither averaged nor written."""
+    images, masks = make_images(), make_masks()
+    images["t1"][3] = 0
+    root = publish(tmp_path, images=images, absent={"t1": ["B"], "t2": ["flat"]})
+    job = preprocess_job(root)
+    preprocess.main(job)
+    logs = []
+    for tissue in ("t0", "t2"):
+        counts = images[tissue][3][masks[tissue]].astype("float64")
+        logs.append(np.log1p(np.minimum(counts, np.quantile(counts, 0.99))))
+    logs = np.concatenate(logs)
+    np.testing.assert_allclose(table(job, "means")["B"], logs.mean(), rtol=1e-5)
+    np.testing.assert_allclose(table(job, "stds")["B"], logs.std(), rtol=1e-5)
+    assert np.isnan(table(job, "quantiles").loc["t1", "B"])
+    found = stores(job)
+    assert {tissue: array.attrs["markers"] for tissue, array in found.items()} == {
+        "t0": ["A", "B", "A again"],
+        "t1": ["A", "A again"],
+        "t2": ["A", "B", "A again"],
+    }
+    assert found["t1"].attrs["accessions"] == ["P1", "P1"] and found["t1"].shape[0] == 2
+    measured = pd.read_parquet(job.output.channels_per_tissue)
+    assert (~measured).sum().to_dict() == {"A": 0, "flat": 1, "nameless": 0, "B": 1, "A again": 0}
+
+
+def test_a_channel_that_no_tissue_has_is_left_out(tmp_path, caplog):
+    images = make_images()
+    for image in images.values():
+        image[3] = 0
+    job = preprocess_job(publish(tmp_path, images=images, absent=dict.fromkeys(images, ["B"])))
+    preprocess.main(job)
+    assert "marker B was measured in none of the images: left out" in caplog.text
+    assert not table(job, "channels").set_index("channel_name")["qc_pass"]["B"]
+    assert all(array.attrs["markers"] == ["A", "A again"] for array in stores(job).values())

@@ -77,7 +77,8 @@ class File:
 
 def damaged(file, error):
     """Return the InputError for a file that cannot be read to its end."""
-    return InputError(f"{file} is damaged or truncated ({error}); retrieve it again.")
+    reason = str(error).partition("\n")[0].rstrip(":")
+    return InputError(f"{file} is damaged or truncated ({reason}); retrieve it again.")
 
 
 def open_archive(path, place=None, file=None):
