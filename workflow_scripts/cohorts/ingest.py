@@ -18,7 +18,7 @@ from workflow_scripts.cohorts.pixels import (
     to_micrometre,
 )
 from workflow_scripts.cohorts.readers import read_source
-from workflow_scripts.cohorts.summary import measured_channels, shown, summarise, unfit_pairs
+from workflow_scripts.cohorts.summary import PAIR, measured_channels, shown, summarise
 from workflow_scripts.common.cohort import load_cohort
 from workflow_scripts.common.errors import InputError
 from workflow_scripts.common.images import write_mask, write_ome_zarr
@@ -30,8 +30,7 @@ CELLS = ["tissue_id", "cell_id", "x", "y"]
 
 
 def ingest(source, cohort, folders, sigma, threads=1):
-    """Write the tissues of a `Source`; returns the tables tissues, cells and exclusions, and the
-    summary.
+    """Write the tissues of a `Source`; returns the tables tissues and cells, and the summary.
 
     `folders`: paths under the keys images, cell_masks, tissue_masks; `sigma` in um is that of the
     tissue mask. `threads` tissues are in memory at a time: decoding, filtering and compression
@@ -61,8 +60,7 @@ def ingest(source, cohort, folders, sigma, threads=1):
         _tissue_row(tissue, result, cohort)
         for tissue, result in zip(source.tissues, results, strict=True)
     ]
-    excluded = unfit_pairs(source.tissues, results)
-    return pd.DataFrame(tissues), cells, excluded, summarise(source, results, cells, cohort, block)
+    return pd.DataFrame(tissues), cells, summarise(source, results, cells, cohort, block)
 
 
 def ingest_tissue(tissue, cells, folders, names, block, sigma, pairing):
@@ -176,13 +174,11 @@ def main(snakemake):
             folder.mkdir()
         folders = dict(zip(("images", "cell_masks", "tissue_masks"), parts, strict=False))
         sigma = params.mask_sigma
-        tissues, cells, excluded, summary = ingest(
-            source, cohort, folders, sigma, snakemake.threads
-        )
+        tissues, cells, summary = ingest(source, cohort, folders, sigma, snakemake.threads)
         for table, part in zip((source.panel, tissues, cells), parts[3:6], strict=True):
             table.to_parquet(part, index=False)
         measured_channels(source).to_parquet(parts[6])
-        excluded.to_csv(parts[7], index=False)
+        pd.DataFrame(summary["unfit_pairs"], columns=PAIR).to_csv(parts[7], index=False)
         parts[8].write_text(json.dumps(summary, indent=1) + "\n")
     for warning in summary["warnings"]:
         log.warning("%s", warning)

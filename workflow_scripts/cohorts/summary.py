@@ -2,6 +2,7 @@
 
 import pandas as pd
 
+PAIR = ["tissue_id", "reason", "overlap_before", "overlap_after"]
 NAMED = 10  # as many items a sentence names before it breaks off
 
 
@@ -21,6 +22,7 @@ def summarise(source, results, cells, cohort, block):
         "accessions_on_several_channels": shared,
         "cell_masks": sum(tissue.load_mask is not None for tissue in source.tissues),
         "cells": len(cells),
+        "unfit_pairs": list(_unfit_pairs(pairs)),
         "cells_not_in_mask": sum(len(result["missing"]) for result in results),
         "warnings": [
             *source.warnings,
@@ -31,21 +33,6 @@ def summarise(source, results, cells, cohort, block):
             *_about_pixels(pairs),
         ],
     }
-
-
-def unfit_pairs(tissues, results):
-    """Return the table of masks and cells that were left out: tissue_id, reason, overlaps."""
-    rows = [
-        {
-            "tissue_id": tissue.tissue_id,
-            "reason": "mask and cells left out, the image is kept: too few cells on their label",
-            "overlap_before": result["pair"].before,
-            "overlap_after": result["pair"].after,
-        }
-        for tissue, result in zip(tissues, results, strict=True)
-        if result["pair"] is not None and not result["pair"].accepted
-    ]
-    return pd.DataFrame(rows, columns=["tissue_id", "reason", "overlap_before", "overlap_after"])
 
 
 def measured_channels(source):
@@ -59,6 +46,16 @@ def measured_channels(source):
 def shown(items):
     """Return a list as text, broken off after the first ones."""
     return ", ".join(map(str, items[:NAMED])) + (", ..." if len(items) > NAMED else "")
+
+
+def _unfit_pairs(pairs):
+    """Yield the masks and cells that were left out, dicts with the keys `PAIR`."""
+    reason = "mask and cells left out, the image is kept: too few cells on their label"
+    for tissue, result in pairs:
+        pair = result["pair"]
+        if pair is not None and not pair.accepted:
+            values = (tissue.tissue_id, reason, pair.before, pair.after)
+            yield dict(zip(PAIR, values, strict=True))
 
 
 def _about_panel(without, channels):

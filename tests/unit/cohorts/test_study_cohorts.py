@@ -116,6 +116,14 @@ def test_accessions_are_those_of_the_data_sheets(name, shared):
         assert ours == sheet
 
 
+def test_cords2024_has_the_accessions_of_the_authors(shared):
+    """In the order of mass, which is theirs; their names of the channels differ."""
+    published = pd.read_parquet(shared("real/cords2024/channels.parquet"))
+    ours = [row.get("uniprot") for row in load_cohort("cords2024").panel]
+    theirs = [None if pd.isna(one) else one for one in published["uniprot_id"]]
+    assert ours == theirs
+
+
 def test_what_a_person_must_place_is_named(tmp_path):
     said = {name: absent_reason(load_cohort(name), tmp_path) for name in STUDY}
     assert {name for name, reason in said.items() if reason} == {"rigamonti", "wang2023", "zhu2025"}
