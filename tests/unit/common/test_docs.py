@@ -111,8 +111,9 @@ def written():
 
 @pytest.fixture(scope="module")
 def sources():
-    """Return the text of all rules, scripts and settings."""
+    """Return the text of all rules, scripts, settings and cohort files."""
     files = [*ROOT.glob("rules/*.smk"), *ROOT.glob("workflow_scripts/**/*.py")]
+    files += ROOT.glob("cohorts/*.yaml")  # which name the files of the archives
     return "\n".join(path.read_text() for path in (*files, ROOT / "config.yaml"))
 
 
