@@ -54,6 +54,7 @@ UNTRACKED = {
     "pretrain.checkpoint_minutes",
     "pretrain.log_every",
     "pretrain.micro_batch",
+    "pretrain.tensorboard",
 }
 # A key that matters only beside another one.
 BESIDE = {

@@ -130,7 +130,26 @@ class TrainingCrops:
         image = np.empty((len(keep), self.side, self.side), dtype=np.float32)
         # The crop is read through the inverse of its symmetry: no second pass over the pixels.
         tissue.image.read_into(undone_symmetry(image, turns, flip), row, col, tissue.channels[keep])
+        if not np.isfinite(image.sum()):  # one pass; float16 values cannot overflow it
+            self._refuse(n, index, [tissue.markers[c] for c in keep], image)
         return image, tissue.ids[keep]
+
+    def panel_sizes(self):
+        """Return how many channels have an embedding, [n_sub_images], by cohort.
+
+        All tissues of a cohort have the same panel, so one of each is opened.
+        """
+        _, first, cohort = np.unique(self.cohort, return_index=True, return_inverse=True)
+        return np.array([len(self._tissue(index).ids) for index in first])[cohort]
+
+    def _refuse(self, n, index, markers, image):
+        odd = next(m for m, c in zip(markers, image, strict=True) if not np.isfinite(c).all())
+        folder, tissue_id = self.folders[self.cohort[index]], self.tissue_ids[index]
+        raise InputError(
+            f"{folder / 'model_ready' / tissue_id}.zarr: crop {n} (cohort {folder.name}, tissue "
+            f"{tissue_id}) has pixels of marker {odd} that are NaN or infinite, expected finite "
+            f"numbers; delete {folder / 'model_ready'} and run preprocess again"
+        )
 
     def _tissue(self, index):
         key = self.cohort[index], self.tissue_ids[index]
