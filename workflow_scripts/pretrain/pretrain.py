@@ -79,7 +79,11 @@ def launch(job):
     if process.returncode == 0:
         return
     # The processes tell in the log of the rule what went wrong, if they still could.
-    if " ERROR " not in Path(job["log"]).read_text():
+    lines = Path(job["log"]).read_text().splitlines()
+    told = [line for line in lines if " ERROR " in line]
+    if told:
+        print(*told, sep="\n", file=sys.stderr)
+    else:
         log.error("torchrun ended with %d: %s", process.returncode, printed.read_text()[-3000:])
     sys.exit(1)
 
