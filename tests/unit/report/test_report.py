@@ -106,6 +106,14 @@ def test_full_run(full):
     assert Counter(row["data-verdicts"].strip("|") for row in rows) == counts
 
 
+def test_the_losses_stand_beside_the_models(full):
+    text, page = read(full)
+    section = text[text.index('id="h-models"') : text.index('id="h-costs"')]
+    assert 'src="figures/loss_curves.png"' in section and "Training losses" in section
+    for suffix in ("png", "svg", "csv", "json"):
+        assert (full / f"figures/loss_curves.{suffix}").is_file()
+
+
 def test_statement_row_shows_both_sides(full):
     _, page = read(full)
     row = next(row for row in page.rows if "C050" in row)

@@ -5,7 +5,7 @@
   const form = $(".filters");
   const fields = Object.fromEntries(
     ["text", "figure", "cohort", "model", "verdict"].map((key) => [key, $(`#f-${key}`)]));
-  const cards = $$("#figures .card");
+  const cards = $$(".card");
   const rows = $$(".claims tbody tr");
 
   const has = (list, value) => !value || list.includes(`|${value}|`);
