@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -43,6 +44,7 @@ def train_instance(job, processes=None):
 
     def objective(packed):
         packed = packed.to(device, non_blocking=True)
+        packed = replace(packed, images=packed.images.float())
         return squared_error_sum(model(packed), packed)
 
     board = None

@@ -158,7 +158,7 @@ def test_every_crop_lies_in_its_sub_image(cohorts):
         row, col, height, width = crops.windows[index]
         image, ids = crops[n]
         assert image.shape == (len(ids), SIDE, SIDE)
-        assert (image.dtype, ids.dtype) == (np.float32, np.int64)
+        assert (image.dtype, ids.dtype) == (np.float16, np.int64)
         top, left, _, _ = locate(image, ids)
         assert row <= top <= row + height - SIDE
         assert col <= left <= col + width - SIDE
