@@ -13,17 +13,6 @@ OPERATION = (
 )
 
 
-def training_place():
-    """What a training asks of a cluster: GPUs in all on one node, or alike on several nodes."""
-    processes, nodes = config["pretrain"]["processes"], config["pretrain"]["nodes"]
-    on_gpus = config["device"] == "cuda"
-    if nodes == 1:
-        return {"gpu": processes if on_gpus else 0}
-    # `mpi`: the job is not wrapped in a step of one task; its script starts one on each node.
-    place = {"nodes": nodes, "tasks": nodes, "mpi": "srun"}
-    return place | ({"gres": f"gpu:{processes}", "tasks_per_gpu": 0} if on_gpus else {})
-
-
 rule pretrain:
     input:
         embeddings=f"{R}/markers/embeddings.safetensors",

@@ -38,8 +38,8 @@ def plain_job(snakemake):
     }
 
 
-def torchrun(job_file, processes, nodes, environment):
-    """Return the command that trains in `processes` on each of `nodes`."""
+def torchrun(job_file, processes, nodes, cores, environment):
+    """Return the command that trains in `processes` on each of `nodes`, with `cores` a node."""
     command = [sys.executable, "-m", "torch.distributed.run", f"--nproc-per-node={processes}"]
     command += ["--signals-to-handle=SIGTERM,SIGINT,SIGUSR1", "--monitor-interval=1"]
     if nodes == 1:
@@ -52,6 +52,7 @@ def torchrun(job_file, processes, nodes, environment):
                 "none of its allocations; use the profile slurm, or set nodes: 1"
             )
         each_node = ["srun", f"--nodes={nodes}", f"--ntasks={nodes}", "--ntasks-per-node=1"]
+        each_node += [f"--cpus-per-task={cores}"]
         meeting = f"{platform.node()}:{29500 + int(number) % 1000}"
         command = [*each_node, *command, f"--nnodes={nodes}", f"--rdzv-id={number}"]
         command += ["--rdzv-backend=c10d", f"--rdzv-endpoint={meeting}"]
@@ -66,7 +67,8 @@ def launch(job):
     job_file.write_text(json.dumps(job))
     # Time to save a state before the processes are killed; a cluster may grant less.
     environment = {"TORCH_ELASTIC_SHUTDOWN_TIMEOUT": "300", "OMP_NUM_THREADS": "1"} | os.environ
-    command = torchrun(job_file, settings["processes"], settings["nodes"], environment)
+    processes, nodes = settings["processes"], settings["nodes"]
+    command = torchrun(job_file, processes, nodes, job["threads"], environment)
     log.info("%s", " ".join(command))
     with open(printed, "w") as output:
         # A session of its own, as Ctrl-C on a terminal would reach torchrun twice.

@@ -25,7 +25,7 @@ def run_processes(job, processes):
     job_file = Path(job.log[0]).with_name("job.json")
     job_file.write_text(json.dumps(pretrain.plain_job(job)))
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    command = pretrain.torchrun(job_file, processes, 1, environment)
+    command = pretrain.torchrun(job_file, processes, 1, 1, environment)
     return subprocess.run(
         command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120
     )
@@ -80,13 +80,14 @@ def test_a_batch_that_processes_cannot_share_is_refused(make_job):
 
 
 def test_several_nodes_are_one_torchrun_each_in_an_allocation_of_slurm():
-    command = pretrain.torchrun("job.json", 4, 2, {"SLURM_JOB_ID": "1234567"})
+    command = pretrain.torchrun("job.json", 4, 2, 32, {"SLURM_JOB_ID": "1234567"})
     start = command.index(sys.executable)
-    assert command[:start] == ["srun", "--nodes=2", "--ntasks=2", "--ntasks-per-node=1"]
+    step = "srun --nodes=2 --ntasks=2 --ntasks-per-node=1 --cpus-per-task=32"
+    assert command[:start] == step.split()
     assert {"--nproc-per-node=4", "--nnodes=2", "--rdzv-id=1234567"} <= set(command[start:])
     assert command[-1] == "job.json" and any(c.endswith(":30067") for c in command)
     with pytest.raises(InputError, match="pretrain.nodes: 2 nodes come from SLURM.*nodes: 1"):
-        pretrain.torchrun("job.json", 4, 2, {})
+        pretrain.torchrun("job.json", 4, 2, 32, {})
 
 
 def test_one_process_needs_no_others():
