@@ -42,6 +42,16 @@ def gpus(wildcards=None):
     return 1 if config["device"] == "cuda" else 0
 
 
+def training_place():
+    """What a training asks of a cluster: GPUs in all on one node, or alike on several nodes."""
+    processes, nodes = config["pretrain"]["processes"], config["pretrain"]["nodes"]
+    if nodes == 1:
+        return {"gpu": processes * gpus()}
+    # `mpi`: the job is not wrapped in a step of one task; its script starts one on each node.
+    place = {"nodes": nodes, "tasks": nodes, "mpi": "srun"}
+    return place | ({"gres": f"gpu:{processes}", "tasks_per_gpu": 0} if gpus() else {})
+
+
 def megabytes(base):
     """Memory, doubled once after a cluster killed a job: a job may also start again for time."""
     return lambda wildcards, attempt: base * min(attempt, 2)

@@ -1,7 +1,16 @@
 # Training of every instance, each its own run.
 # Keys of `pretrain` that say how a run is operated. They change no number, so they retrain nothing:
 # the script reads them from the configuration.
-OPERATION = ("workers", "threads", "checkpoint_minutes", "log_every", "micro_batch")
+OPERATION = (
+    "processes",
+    "nodes",
+    "workers",
+    "threads",
+    "micro_batch",
+    "checkpoint_minutes",
+    "log_every",
+    "tensorboard",
+)
 
 
 rule pretrain:
@@ -16,10 +25,12 @@ rule pretrain:
         f"{LOGS}/pretrain/{{instance}}.log",
     benchmark:
         f"{BENCH}/pretrain/{{instance}}.tsv"
-    threads: config["pretrain"]["threads"]
+    threads: config["pretrain"]["processes"] * config["pretrain"]["threads"]
     resources:
-        gpu=gpus,
-        mem_mb=megabytes(64000 if config["device"] == "cuda" else 4000),
+        **training_place(),
+        mem_mb=megabytes(
+            config["pretrain"]["processes"] * (64000 if config["device"] == "cuda" else 4000)
+        ),
         runtime=7 * 24 * 60 if config["device"] == "cuda" else 120,
     params:
         code=code("workflow_scripts/pretrain/pretrain.py"),
@@ -29,7 +40,29 @@ rule pretrain:
         cohort_folders=lambda w: [cohort_folder(c) for c in STUDY.instances[w.instance]],
         # Kept beside the outputs, which a failed job loses; a resubmitted job goes on from here.
         checkpoint_folder=f"{R}/checkpoints/{{instance}}",
+        tensorboard_folder=f"{R}/tensorboard/{{instance}}",
     message:
         "Pretraining {wildcards.instance}"
     script:
         "../workflow_scripts/pretrain/pretrain.py"
+
+
+rule loss_curves:
+    input:
+        metrics=expand(f"{R}/models/{{instance}}/metrics.json", instance=INSTANCES),
+    output:
+        numbers=f"{R}/figures/loss_curves/numbers.json",
+    log:
+        f"{LOGS}/figures/loss_curves.log",
+    benchmark:
+        f"{BENCH}/figures/loss_curves.tsv"
+    resources:
+        mem_mb=megabytes(2000),
+        runtime=10,
+    params:
+        code=code("workflow_scripts/pretrain/loss_curves.py"),
+        simulated=config["simulated"],
+    message:
+        "Drawing the losses of all trainings"
+    script:
+        "../workflow_scripts/pretrain/loss_curves.py"

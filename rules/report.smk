@@ -66,6 +66,7 @@ rule report:
         claims=f"{R}/claims.csv",
         numbers=[f"{R}/figures/{target}/numbers.json" for target in NUMBERED],
         models=expand(f"{R}/models/{{instance}}/metrics.json", instance=INSTANCES),
+        loss_curves=f"{R}/figures/loss_curves/numbers.json",
         retrieved=[f"{config['archives']}/{cohort}/retrieved.json" for cohort in RETRIEVED],
         cards=[STUDY.cohorts[cohort].path for cohort in COHORTS],
         tissues=expand(f"{R}/cohorts/{{cohort}}/metadata/tissues.parquet", cohort=COHORTS),
@@ -92,6 +93,7 @@ rule report:
                 f"reconstruct_examples/{VIRTUES}",
                 *[f"probe_cells/{m}_{cohort}_{label}" for cohort, label, m in PROBES],
                 *[f"figures/{name}" for name in NUMBERED if name not in UNBUILT],
+                "figures/loss_curves",
                 "not_built",
                 "claims_table",
             ]

@@ -1,7 +1,10 @@
 """A pretraining job that a cluster stops in the middle goes on as if nothing had happened."""
 
+import json
 import os
+import random
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -50,11 +53,12 @@ STUDY = {
     "embed": {"crop": 16, "stride": 8, "threads": 1},
 }
 RESULTS, WEIGHTS = "results/stopped", "results/stopped/models/tiny/model.safetensors"
-COMMAND = ["--cores", "1", WEIGHTS, "--configfile", "study.yaml"]
+COMMAND = ["--cores", "2", WEIGHTS, "--configfile", "study.yaml", "operation.yaml"]
 
 
-@pytest.fixture
-def workplace(checkout):
+@pytest.fixture(scope="module")
+def workplace(checkout, snakemake):
+    """A small study whose training has run once without a break."""
     folder = checkout("stopped")
     (folder / "own/images").mkdir(parents=True)
     rng = np.random.default_rng(0)
@@ -67,14 +71,39 @@ def workplace(checkout):
     table.to_csv(folder / "own/markers.csv", index=False)
     (folder / "own/tiny.yaml").write_text(yaml.safe_dump(COHORT))
     (folder / "study.yaml").write_text(yaml.safe_dump(STUDY))
+    operate(folder)
+    whole = snakemake(folder, *COMMAND)
+    assert whole.returncode == 0, whole.stderr[-3000:]
     return folder
 
 
-def stop_in_the_middle(workplace, log):
-    """Run snakemake and send SIGTERM to its training script after some steps.
+@pytest.fixture(scope="module")
+def unbroken(workplace):
+    """The hash of the unbroken training's weights, and its losses."""
+    return sha256(workplace / WEIGHTS), losses_of(workplace)
 
-    Returns the exit status and what was printed.
+
+def operate(workplace, **settings):
+    """Set how the next training is operated; its numbers do not depend on it."""
+    (workplace / "operation.yaml").write_text(yaml.safe_dump({"pretrain": settings}))
+    shutil.rmtree(workplace / RESULTS / "models", ignore_errors=True)
+    log_of(workplace).unlink(missing_ok=True)
+
+
+def log_of(workplace):
+    return workplace / RESULTS / "logs/pretrain/tiny.log"
+
+
+def losses_of(workplace):
+    return json.loads((workplace / WEIGHTS).with_name("metrics.json").read_text())["losses"]
+
+
+def stop_after(workplace, step, send):
+    """Run snakemake and call `send(training script)` when its log shows `step`.
+
+    Returns the exit status, what was printed and the processes that the script had started.
     """
+    log = log_of(workplace)
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     environment.pop("PYTHONPATH", None)
     process = subprocess.Popen(
@@ -86,7 +115,7 @@ def stop_in_the_middle(workplace, log):
         text=True,
     )
     try:
-        while process.poll() is None and not (log.exists() and "step 20/" in log.read_text()):
+        while process.poll() is None and not (log.exists() and f"step {step}/" in log.read_text()):
             time.sleep(0.01)
         assert process.poll() is None, process.stdout.read()[-3000:]
         [script] = [
@@ -94,33 +123,72 @@ def stop_in_the_middle(workplace, log):
             for child in psutil.Process(process.pid).children(recursive=True)
             if child.name().startswith("python") and child.cmdline()[-1].endswith("pretrain.py")
         ]
-        script.send_signal(signal.SIGTERM)
-        output, _ = process.communicate(timeout=60)
+        started = script.children(recursive=True)
+        send(script)
+        output, _ = process.communicate(timeout=120)
     finally:
         process.kill()
-    return process.returncode, output
+    return process.returncode, output, started
 
 
-def test_a_stopped_job_goes_on_and_ends_with_the_same_weights(workplace, snakemake):
-    log, weights = workplace / RESULTS / "logs/pretrain/tiny.log", workplace / WEIGHTS
-    checkpoints = workplace / RESULTS / "checkpoints/tiny"
-    returncode, output = stop_in_the_middle(workplace, log)
-    assert returncode != 0 and "Traceback" not in output, output[-3000:]
-    match = re.search(r"stopped by signal 15 after step (\d+); start again to go on", output)
-    assert match and match[0] in log.read_text(), output[-3000:]
-    stopped = int(match[1])
-    assert 20 <= stopped < STEPS
-    assert [path.name for path in checkpoints.iterdir()] == ["latest.safetensors"]
-    assert not list((workplace / RESULTS / "models").rglob("*"))
+def terminate_all(script):
+    """Signal all processes of the job, as a cluster does."""
+    for process in [*script.children(recursive=True), script]:
+        process.send_signal(signal.SIGTERM)
 
+
+def kill_all(script):
+    for process in [script, *script.children(recursive=True)]:
+        process.kill()
+
+
+def resumed_at(workplace, snakemake):
+    """Start again, let the training end and return the step from which it went on."""
     again = snakemake(workplace, *COMMAND)
     assert again.returncode == 0, again.stderr[-3000:]
-    assert f"training on cpu in fp32 from step {stopped} to {STEPS}" in log.read_text()
-    assert f"step {stopped}/" not in log.read_text() and f"step {STEPS}/{STEPS}" in log.read_text()
-    resumed = sha256(weights)
+    log = log_of(workplace).read_text()
+    assert f"step {STEPS}/{STEPS}" in log
+    assert not (workplace / RESULTS / "checkpoints/tiny").exists()  # a finished run needs none
+    return int(re.search(rf"training on cpu in fp32 from step (\d+) to {STEPS}", log)[1])
 
-    assert not checkpoints.exists()  # a finished run needs none
-    whole = snakemake(workplace, *COMMAND, "--forcerun", "pretrain")
-    assert whole.returncode == 0, whole.stderr[-3000:]
-    assert f"from step 0 to {STEPS}" in log.read_text()
-    assert sha256(weights) == resumed
+
+def test_a_stopped_job_goes_on_and_ends_with_the_same_weights(workplace, unbroken, snakemake):
+    operate(workplace, workers=1)
+    returncode, output, _ = stop_after(workplace, 20, terminate_all)
+    log = log_of(workplace).read_text()
+    assert returncode != 0 and "Traceback" not in output, output[-3000:]
+    match = re.search(r"stopped by signal 15 after step (\d+); start again to go on\n", output)
+    assert match and match[0] in log, output[-3000:]
+    stopped = int(match[1])
+    assert 20 <= stopped < STEPS
+    states = (workplace / RESULTS / "checkpoints/tiny").iterdir()
+    assert {path.name for path in states} == {"last.safetensors", "best.safetensors"}
+    assert not list((workplace / RESULTS / "models").rglob("*"))
+    assert resumed_at(workplace, snakemake) == stopped
+    assert sha256(workplace / WEIGHTS) == unbroken[0]
+    assert f"step {stopped}/" not in log_of(workplace).read_text()
+
+
+def test_a_killed_job_goes_on_from_its_last_state(workplace, unbroken, snakemake):
+    operate(workplace, checkpoint_minutes=0.0005, workers=1)
+    step = random.randrange(20, STEPS // 2)
+    returncode, _, started = stop_after(workplace, step, kill_all)
+    assert returncode != 0
+    _, alive = psutil.wait_procs(started, timeout=20)
+    assert not alive
+    assert 0 < resumed_at(workplace, snakemake) < STEPS, step
+    assert sha256(workplace / WEIGHTS) == unbroken[0], step
+
+
+def test_two_processes_learn_the_same_and_survive_a_stop(workplace, unbroken, snakemake):
+    operate(workplace, processes=2)
+    returncode, output, started = stop_after(workplace, 20, psutil.Process.terminate)
+    assert returncode != 0 and "Traceback" not in output, output[-3000:]
+    match = re.search(r"stopped by signal 15 after step (\d+); start again to go on\n", output)
+    assert match, output[-3000:]
+    _, alive = psutil.wait_procs(started, timeout=20)
+    assert not alive
+    assert resumed_at(workplace, snakemake) == int(match[1])
+    np.testing.assert_allclose(losses_of(workplace), unbroken[1], rtol=1e-4)
+    metrics = json.loads((workplace / WEIGHTS).with_name("metrics.json").read_text())
+    assert metrics["processes"] == 2

@@ -57,6 +57,7 @@ UNTRACKED = {
     "pretrain.log_every",
     "pretrain.micro_batch",
     "cells.labels.wang2023",  # its data are given on request: nothing of it runs here
+    "pretrain.tensorboard",
 }
 # A key that matters only beside another one.
 BESIDE = {

@@ -77,7 +77,7 @@ def open_tissue(cohort_folder, tissue_id, accessions):
 class TrainingCrops:
     """An endless stream of augmented training crops; `n_sub_images` of them make one epoch.
 
-    `crops[n]` is crop n of the stream: (image [C, side, side] float32, ids [C] int64). Each epoch
+    `crops[n]` is crop n of the stream: (image [C, side, side] float16, ids [C] int64). Each epoch
     of the stream visits every sub-image of every cohort once, in an order of its own. What a crop
     is depends on (seed, epoch, sub-image) alone: a run that resumes at crop n with the sampler
     `range(n, total)` sees what it would have seen, with any number of workers. Steps as in the
@@ -118,7 +118,11 @@ class TrainingCrops:
         return epoch, int(self._order[1][place])
 
     def __getitem__(self, n):
-        """Return crop `n` of the stream: image [C, side, side] float32, ids [C] int64."""
+        """Return crop `n` of the stream: image [C, side, side] float16, ids [C] int64.
+
+        As float16, as it is stored, it is half the bytes to pack and to move. Raises InputError
+        if a pixel is NaN or infinite.
+        """
         epoch, index = self.locate(n)
         rng = np.random.default_rng((self.seed, epoch, 1 + index))  # 0 is the epoch's order
         tissue = self._tissue(index)
@@ -127,10 +131,30 @@ class TrainingCrops:
         col += int(rng.integers(width - self.side + 1))
         turns, flip = int(rng.integers(4)), rng.random() < 0.5
         keep = kept_channels(len(tissue.ids), self.channel_dropout, rng)
-        image = np.empty((len(keep), self.side, self.side), dtype=np.float32)
+        image = np.empty((len(keep), self.side, self.side), dtype=np.float16)
         # The crop is read through the inverse of its symmetry: no second pass over the pixels.
         tissue.image.read_into(undone_symmetry(image, turns, flip), row, col, tissue.channels[keep])
+        # All exponent bits are set in NaN and infinity alone; np.isfinite is slow in float16.
+        if (image.view(np.uint16) & 0x7FFF).max() >= 0x7C00:
+            self._refuse(n, index, [tissue.markers[c] for c in keep], image)
         return image, tissue.ids[keep]
+
+    def panel_sizes(self):
+        """Return how many channels have an embedding, [n_sub_images], by cohort.
+
+        All tissues of a cohort have the same panel, so one of each is opened.
+        """
+        _, first, cohort = np.unique(self.cohort, return_index=True, return_inverse=True)
+        return np.array([len(self._tissue(index).ids) for index in first])[cohort]
+
+    def _refuse(self, n, index, markers, image):
+        odd = next(m for m, c in zip(markers, image, strict=True) if not np.isfinite(c).all())
+        folder, tissue_id = self.folders[self.cohort[index]], self.tissue_ids[index]
+        raise InputError(
+            f"{folder / 'model_ready' / tissue_id}.zarr: crop {n} (cohort {folder.name}, tissue "
+            f"{tissue_id}) has pixels of marker {odd} that are NaN or infinite, expected finite "
+            f"numbers; delete {folder / 'model_ready'} and run preprocess again"
+        )
 
     def _tissue(self, index):
         key = self.cohort[index], self.tissue_ids[index]

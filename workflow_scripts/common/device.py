@@ -5,10 +5,15 @@ import torch
 from workflow_scripts.common.errors import InputError
 
 
-def check_device(device):
-    """Refuse to fall back silently to a CPU when the study asks for a GPU."""
+def check_device(device, gpus=1):
+    """Refuse to fall back silently to a CPU, or to fewer GPUs, when the study asks for some."""
     if device == "cuda" and not torch.cuda.is_available():
         raise InputError(
             "config.yaml: device: cuda was asked for but torch sees no GPU; run on a GPU node, "
             "install a CUDA build of torch, or set `device: cpu`"
+        )
+    if device == "cuda" and torch.cuda.device_count() < gpus:
+        raise InputError(
+            f"config.yaml: {gpus} GPUs of a node were asked for but torch sees "
+            f"{torch.cuda.device_count()}; lower pretrain.processes, or run where they are"
         )

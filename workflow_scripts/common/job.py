@@ -8,6 +8,7 @@ from pathlib import Path
 from workflow_scripts.common.errors import InputError
 
 log = logging.getLogger("virtues")
+FORMAT = {"format": "%(asctime)s %(levelname)s %(message)s", "datefmt": "%H:%M:%S"}
 
 
 def run(main, script_globals):
@@ -39,10 +40,4 @@ def configure_logging(path=None):
     if path:
         os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
         handlers.append(logging.FileHandler(path, mode="w"))
-    logging.basicConfig(
-        level=logging.INFO,
-        format="%(asctime)s %(levelname)s %(message)s",
-        datefmt="%H:%M:%S",
-        handlers=handlers,
-        force=True,
-    )
+    logging.basicConfig(level=logging.INFO, handlers=handlers, force=True, **FORMAT)

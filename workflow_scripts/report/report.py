@@ -73,6 +73,8 @@ def build(files, params, folder, now, origin):
     with_files = set(numbered(targets))
     for card in (card for _, group in groups for card in group if card["id"] in with_files):
         copy_files(card, sources[card["id"]], folder)
+    curves = {"id": "loss_curves", **read_numbers(files.loss_curves)}
+    copy_files(curves, Path(files.loss_curves).parent, folder)
     shutil.copyfile(files.claims, folder / "claims.csv")
     columns = (getattr(files, name) for name in COHORT_FILES)
     cohorts = [tables.cohort_row(*paths) for paths in zip(*columns, strict=True)]
@@ -93,6 +95,7 @@ def build(files, params, folder, now, origin):
             cohorts=cohorts,
             absent=params.absent,
             left_out=params.left_out,
+            curves=curves,
             models=[tables.model_row(path) for path in files.models],
             costs=tables.cost_rows(files.benchmarks),
             inputs=tables.input_rows(files.retrieved),

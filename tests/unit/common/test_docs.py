@@ -98,7 +98,8 @@ def written():
     """Return patterns of what the full study's jobs write: * for its cohorts, models and so on."""
     patterns = {"results/*"}
     for job in (*planned_jobs(), *planned_jobs(target="export")):
-        cache = [value for key, value in job.params.items() if key == "cache"]
+        beside = ("cache", "checkpoint_folder", "tensorboard_folder")
+        cache = [value for key, value in job.params.items() if key in beside]
         for path in filter(None, (*job.output, *job.log, job.benchmark, *cache)):
             names = ("virtues", *job.wildcards_dict.values())
             for name in names:

@@ -158,7 +158,7 @@ def test_every_crop_lies_in_its_sub_image(cohorts):
         row, col, height, width = crops.windows[index]
         image, ids = crops[n]
         assert image.shape == (len(ids), SIDE, SIDE)
-        assert (image.dtype, ids.dtype) == (np.float32, np.int64)
+        assert (image.dtype, ids.dtype) == (np.float16, np.int64)
         top, left, _, _ = locate(image, ids)
         assert row <= top <= row + height - SIDE
         assert col <= left <= col + width - SIDE
@@ -263,6 +263,32 @@ def test_a_sub_image_smaller_than_a_crop_is_refused(one_window):
     with pytest.raises(InputError, match=sentence):
         stream(one_window, side=20)
     assert len(stream(one_window, side=19)) == 1
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_a_pixel_that_is_no_number_is_refused_with_its_marker(tmp_path, value):
+    image = planted(12, 64, 64)
+    image[5, 20, 40] = value
+    write_published(
+        tmp_path / "c",
+        {"t": (image, accessions_of(12, "P"), "train")},
+        [("t", 12, 32, SIDE, SIDE), ("t", 40, 0, SIDE, SIDE)],
+    )
+    crops = stream([tmp_path / "c"])
+    bad = next(n for n in range(2) if crops.locate(n)[1] == 0)
+    sentence = (
+        rf"model_ready/t\.zarr: crop {bad} \(cohort c, tissue t\) has pixels of marker marker 5 "
+        r"that are NaN or infinite, expected finite numbers; delete .*model_ready and run preproc"
+    )
+    with pytest.raises(InputError, match=sentence):
+        crops[bad]
+    assert np.isfinite(crops[1 - bad][0]).all()
+
+
+def test_panel_sizes_count_the_channels_with_an_embedding(cohorts):
+    assert stream(cohorts).panel_sizes().tolist() == [12] * 6 + [4] * 2
+    without = TrainingCrops(cohorts[::-1], ["P0", "P7", "Q2"], SIDE, NO_DROPOUT, 0)
+    assert without.panel_sizes().tolist() == [1] * 2 + [2] * 6
 
 
 def test_a_panel_without_any_embedding_is_refused(one_window):

@@ -88,7 +88,8 @@ def test_partial_run(partial):
     assert text.count("A drawing; nothing is computed.") == 10
     assert f"{len(drawn)} of 61 panels and tables have a picture; 10 more are drawings" in text
     unbuilt = sum(len(t["claims"]) for t in load_targets() if not t["built"])
-    assert re.search(rf"were not run: not built yet \({unbuilt}\), data not supplied \(\d\)\.", text)
+    reasons = rf"not built yet \({unbuilt}\), data not supplied \(\d\)\."
+    assert re.search(f"were not run: {reasons}", text)
     assert "SIMULATED" not in text
 
 
@@ -104,6 +105,14 @@ def test_full_run(full):
     rows = [a for a in page.all("tr") if a.get("id", "").startswith("C")]
     assert len(rows) == 154
     assert Counter(row["data-verdicts"].strip("|") for row in rows) == counts
+
+
+def test_the_losses_stand_beside_the_models(full):
+    text, page = read(full)
+    section = text[text.index('id="h-models"') : text.index('id="h-costs"')]
+    assert 'src="figures/loss_curves.png"' in section and "Training losses" in section
+    for suffix in ("png", "svg", "csv", "json"):
+        assert (full / f"figures/loss_curves.{suffix}").is_file()
 
 
 def test_statement_row_shows_both_sides(full):

@@ -1,0 +1,104 @@
+"""Two processes against one: the same losses and weights, and one sentence when a pixel is bad."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import zarr
+from safetensors.torch import load_file
+
+from workflow_scripts.common.errors import InputError
+from workflow_scripts.common.training.processes import Processes, check_divides
+from workflow_scripts.pretrain import pretrain
+
+ROOT = Path(__file__).resolve().parents[3]
+
+
+def run_processes(job, processes):
+    """Train as rule pretrain would, in processes of torchrun; returns the finished torchrun."""
+    job_file = Path(job.log[0]).with_name("job.json")
+    job_file.write_text(json.dumps(pretrain.plain_job(job)))
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    command = pretrain.torchrun(job_file, processes, 1, 1, environment)
+    return subprocess.run(
+        command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120
+    )
+
+
+def test_two_processes_learn_what_one_learns(make_job):
+    alone, shared = make_job("alone"), make_job("shared", processes=2)
+    threads = torch.get_num_threads()
+    pretrain.main(alone)
+    torch.set_num_threads(threads)
+    done = run_processes(shared, 2)
+    assert done.returncode == 0, done.stderr[-3000:]
+    one, two = (json.loads(Path(job.output["metrics"]).read_text()) for job in (alone, shared))
+    assert (one["processes"], two["processes"]) == (1, 2)
+    assert len(one["losses"]) == 6 and len(set(one["losses"])) == 6
+    np.testing.assert_allclose(two["losses"], one["losses"], rtol=1e-5)
+    weights, others = (load_file(job.output["weights"]) for job in (alone, shared))
+    for name, tensor in weights.items():
+        # AdamW divides by the gradient's size, so rounding may move weights whose gradient is 0.
+        torch.testing.assert_close(others[name], tensor, rtol=1e-3, atol=1e-4)
+    log = Path(shared.log[0]).read_text()
+    assert log.count("training on cpu in fp32 from step 0 to 6") == 1
+    assert re.search(r"step 6/6, loss \d\.\d+, lr \S+, \S+ crops/s, \S+ tokens/s, \S+ GB, 0 s", log)
+    assert not Path(shared.params.checkpoint_folder).exists()
+
+
+def test_a_bad_pixel_on_one_of_two_processes_is_told_once(make_job, cohorts):
+    store = Path(cohorts[1]) / "model_ready/small tissue.zarr"
+    image = zarr.open_array(store, mode="r+")
+    image[1, 16:48, 16:48] = np.nan
+    job = make_job("bad", processes=2)
+    done = run_processes(job, 2)
+    assert done.returncode != 0
+    sentence = (
+        r"small tissue\.zarr: crop \d+ \(cohort small, tissue small tissue\) has pixels of marker "
+        r"marker 1 that are NaN or infinite, expected finite numbers; delete .*model_ready and run "
+        r"preprocess again\n"
+    )
+    log = Path(job.log[0]).read_text()
+    assert len(re.findall(sentence, log)) == 1 and log.count("ERROR") == 1, log
+    assert not Path(job.output["weights"]).exists()
+
+
+def test_a_batch_that_processes_cannot_share_is_refused(make_job):
+    sentence = (
+        r"pretrain\.batch: an effective batch of 6 crops cannot be divided evenly over 4 "
+        r"processes; choose pretrain\.processes x pretrain\.nodes so that it divides the batch"
+    )
+    with pytest.raises(InputError, match=sentence):
+        pretrain.main(make_job("refused", processes=2, nodes=2))
+    check_divides(512, 8)
+
+
+def test_several_nodes_are_one_torchrun_each_in_an_allocation_of_slurm():
+    command = pretrain.torchrun("job.json", 4, 2, 32, {"SLURM_JOB_ID": "1234567"})
+    start = command.index(sys.executable)
+    step = "srun --nodes=2 --ntasks=2 --ntasks-per-node=1 --cpus-per-task=32"
+    assert command[:start] == step.split()
+    assert {"--nproc-per-node=4", "--nnodes=2", "--rdzv-id=1234567"} <= set(command[start:])
+    assert command[-1] == "job.json" and any(c.endswith(":30067") for c in command)
+    with pytest.raises(InputError, match="pretrain.nodes: 2 nodes come from SLURM.*nodes: 1"):
+        pretrain.torchrun("job.json", 4, 2, 32, {})
+
+
+def test_one_process_needs_no_others():
+    alone, numbers = Processes(), torch.arange(3.0)
+    assert alone.sum(numbers) is numbers and alone.largest(3, 0) == (3, 0)
+    assert alone.together(lambda: 7) == 7 and alone.gather("x") == ["x"]
+    with pytest.raises(InputError, match="^why$"):
+        alone.fail("why")
+
+
+def test_a_missing_tensorboard_is_said_in_one_sentence(make_job, monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    with pytest.raises(InputError, match="tensorboard: true needs the package.*or set false"):
+        pretrain.main(make_job("watched", tensorboard=True))

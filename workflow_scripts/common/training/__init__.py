@@ -1,0 +1,1 @@
+"""The training engine, for any model: schedules, processes, checkpoints, watching and the loop."""

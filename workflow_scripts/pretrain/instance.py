@@ -1,0 +1,131 @@
+"""The training of one VirTues instance, as one of any number of processes."""
+
+import hashlib
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from virtues_core import VirTues, VirTuesConfig, save_weights, squared_error_sum
+from workflow_scripts.common.crops import TrainingCrops
+from workflow_scripts.common.job import log
+from workflow_scripts.common.markers import read_embeddings
+from workflow_scripts.common.provenance import provenance, sha256
+from workflow_scripts.common.training.checkpoint import Checkpoint
+from workflow_scripts.common.training.loop import train
+from workflow_scripts.common.training.processes import Processes
+from workflow_scripts.common.training.schedules import total_steps
+from workflow_scripts.common.training.watch import Watch, peak_flops, tensorboard
+from workflow_scripts.pretrain.batches import Batches, MicroBatches
+from workflow_scripts.pretrain.cost import work_of
+
+
+def train_instance(job, processes=None):
+    """Train, then let the first process write weights, the model's configuration and metrics.
+
+    `job`: the plain dict that rule pretrain makes of itself.
+    """
+    processes = processes or Processes()
+    settings, device = job["settings"], job["device"]
+    torch.set_num_threads(max(1, job["threads"] // settings["processes"]))
+    torch.manual_seed(settings["seed"])
+    accessions, embeddings = read_embeddings(job["embeddings"])
+    config = VirTuesConfig(**job["model"], marker_width=embeddings.shape[1])
+    model = VirTues(config, embeddings).to(device)
+    crops, batches = processes.together(lambda: read_crops(job, accessions, processes))
+    if not len(crops):
+        log.warning("no sub-image passed the filters: the weights stay as they were drawn")
+    checkpoint = Checkpoint(
+        job["checkpoint_folder"],
+        processes.together(lambda: fingerprint(job)),
+        window=max(1, len(crops) // settings["batch"]),
+    )
+
+    def objective(packed):
+        packed = packed.to(device, non_blocking=True)
+        packed = replace(packed, images=packed.images.float())
+        return squared_error_sum(model(packed), packed)
+
+    board = None
+    if settings["tensorboard"] and processes.rank == 0:
+        board = tensorboard(job["tensorboard_folder"])
+    peak = peak_flops(device, settings["precision"])
+    losses, seconds = train(
+        model,
+        objective,
+        batches,
+        batches.steps,
+        settings,
+        device,
+        checkpoint,
+        processes,
+        Watch(work_of(config), processes.size, peak, board),
+    )
+    if processes.rank == 0:
+        write(job, model, accessions, len(crops), losses, seconds)
+        checkpoint.remove()
+
+
+def read_crops(job, accessions, processes):
+    """Return the training crops of the instance's cohorts, and this process's micro-batches."""
+    settings = job["settings"]
+    crops = TrainingCrops(
+        job["cohort_folders"],
+        accessions,
+        settings["crop"],
+        settings["channel_dropout"],
+        settings["seed"],
+    )
+    steps = total_steps(settings, len(crops)) if len(crops) else 0
+    dataset = MicroBatches(crops, job["model"]["patch"], settings["mask_ratio"])
+    return crops, Batches(dataset, steps, settings, processes.rank, processes.size)
+
+
+def fingerprint(job):
+    """Return what a run must share with a checkpoint: all that decides a number."""
+    return {
+        **job["tracked"],
+        "embeddings": sha256(job["embeddings"]),
+        "cohorts": {folder: cohort_hash(folder) for folder in job["cohort_folders"]},
+    }
+
+
+def cohort_hash(folder):
+    """Return a hash of what decides a cohort's training crops: split, windows and statistics."""
+    folder = Path(folder)
+    tables = [folder / "metadata/tissues.parquet", folder / "sub_images.parquet"]
+    tables += [folder / "imc/channels.parquet", *sorted(folder.glob("imc/*/standardization/*/*/*"))]
+    return hashlib.sha256("".join(map(sha256, tables)).encode()).hexdigest()
+
+
+def write(job, model, accessions, sub_images, losses, seconds):
+    """Write the outputs of the rule."""
+    settings, out = job["settings"], job["output"]
+    save_weights(model, out["weights"])
+    card = {"model": model.config.to_dict(), "accessions": accessions}
+    Path(out["config"]).write_text(json.dumps(card, indent=1))
+    metrics = {
+        "instance": job["instance"],
+        "cohorts": [Path(folder).name for folder in job["cohort_folders"]],
+        "steps": len(losses),
+        "epochs": len(losses) * settings["batch"] / max(1, sub_images),
+        "sub_images": sub_images,
+        "parameters": sum(parameter.numel() for parameter in model.parameters()),
+        "first_loss": mean(losses[:10]),
+        "last_loss": mean(losses[-10:]),
+        "losses": losses,
+        "seconds": seconds,
+        "seed": settings["seed"],
+        "device": torch.cuda.get_device_name() if job["device"] == "cuda" else "cpu",
+        "processes": settings["processes"] * settings["nodes"],
+        "weights_sha256": sha256(out["weights"]),
+        "provenance": provenance(),
+    }
+    Path(out["metrics"]).write_text(json.dumps(metrics, indent=1))
+    log.info("loss from %s to %s", metrics["first_loss"], metrics["last_loss"])
+
+
+def mean(losses):
+    """Return the mean of some losses, None of none."""
+    return sum(losses) / len(losses) if losses else None
