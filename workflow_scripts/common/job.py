@@ -39,5 +39,7 @@ def configure_logging(path=None):
     handlers = [logging.StreamHandler()]
     if path:
         os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
-        handlers.append(logging.FileHandler(path, mode="w"))
+        open(path, "w").close()
+        # Appending, as other processes of the job may write to the same file.
+        handlers.append(logging.FileHandler(path, mode="a"))
     logging.basicConfig(level=logging.INFO, handlers=handlers, force=True, **FORMAT)

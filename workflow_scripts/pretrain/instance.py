@@ -30,7 +30,7 @@ def train_instance(job, processes=None):
     settings, device = job["settings"], job["device"]
     torch.set_num_threads(max(1, job["threads"] // settings["processes"]))
     torch.manual_seed(settings["seed"])
-    accessions, embeddings = read_embeddings(job["embeddings"])
+    accessions, embeddings = processes.together(lambda: read_embeddings(job["embeddings"]))
     config = VirTuesConfig(**job["model"], marker_width=embeddings.shape[1])
     model = VirTues(config, embeddings).to(device)
     crops, batches = processes.together(lambda: read_crops(job, accessions, processes))
