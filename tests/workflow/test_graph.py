@@ -9,8 +9,8 @@ from workflow_scripts.common.mock import planned_jobs
 from workflow_scripts.common.targets import load_targets, numbered
 
 ROOT = Path(__file__).resolve().parents[2]
-# Jobs of a second or less on the submitting side need no log of their own.
 TARGETS = {target["id"] for target in load_targets()}  # some share a script
+# Jobs of a second or less on the submitting side need no log of their own.
 COLLECTORS = {"all", "retrieve_all", "export"}
 
 
