@@ -5,6 +5,7 @@ The package holds the model and its attention backends, and nothing of the study
 
 from virtues_core.cells import CellPool, cell_tokens, encode_tiles, tile_origins
 from virtues_core.config import VirTuesConfig
+from virtues_core.grouped import loss_backward
 from virtues_core.loss import loss, squared_error_sum
 from virtues_core.masking import independent_mask, marker_mask, niche_mask
 from virtues_core.model import Output, VirTues
@@ -22,6 +23,7 @@ __all__ = [
     "independent_mask",
     "load_weights",
     "loss",
+    "loss_backward",
     "marker_mask",
     "niche_mask",
     "pack",

@@ -5,6 +5,7 @@ x + out(attention(norm1(x))), then x + feedforward(norm2(x)).
 
 from collections.abc import Callable
 
+import torch
 from torch import Tensor, nn
 from torch.nn.functional import linear
 
@@ -15,7 +16,7 @@ Attend = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 
 class Attention(nn.Module):
-    """Multi-head attention with one projection for queries, keys and values."""
+    """The projections of multi-head attention, with one for queries, keys and values."""
 
     def __init__(self, width: int, heads: int):
         super().__init__()
@@ -23,26 +24,16 @@ class Attention(nn.Module):
         self.qkv = nn.Linear(width, 3 * width)
         self.out = nn.Linear(width, width)
 
-    def forward(
-        self, x: Tensor, attend: Attend, turns: Tensor | None = None, queries: int | None = None
-    ) -> Tensor:
-        """Mix tokens x [..., tokens, width] with `attend`.
+    def project(self, x: Tensor, queries: int | None = None) -> tuple[Tensor, Tensor, Tensor]:
+        """Return queries, keys and values of x [..., tokens, width], each of its width.
 
-        With `queries`, only the last that many tokens ask and come back.
+        With `queries`, only the last that many tokens ask.
         """
         if queries is None:
-            q, k, v = self.qkv(x).unflatten(-1, (3, self.heads, -1)).unbind(-3)
-        else:
-            weight, bias = self.qkv.weight, self.qkv.bias
-            q = linear(x[..., -queries:, :], weight[: self.width], bias[: self.width])
-            q = q.unflatten(-1, (self.heads, -1))
-            kv = linear(x, weight[self.width :], bias[self.width :])
-            k, v = kv.unflatten(-1, (2, self.heads, -1)).unbind(-3)
-        if turns is not None:
-            # The rotation is in float32, also under autocast, but a kernel wants one type.
-            q = rotate(q, turns[-q.shape[-3] :]).to(v.dtype)
-            k = rotate(k, turns).to(v.dtype)
-        return self.out(attend(q, k, v).flatten(-2))
+            return self.qkv(x).chunk(3, dim=-1)
+        weight, bias = self.qkv.weight, self.qkv.bias
+        q = linear(x[..., -queries:, :], weight[: self.width], bias[: self.width])
+        return q, *linear(x, weight[self.width :], bias[self.width :]).chunk(2, dim=-1)
 
 
 class Block(nn.Module):
@@ -58,18 +49,49 @@ class Block(nn.Module):
             nn.GELU(),
             nn.Linear(config.feedforward, config.width),
         )
+        self.turn = turn
 
     def forward(
-        self, x: Tensor, attend: Attend, turns: Tensor | None = None, queries: int | None = None
+        self,
+        x: Tensor,
+        attend: Attend,
+        turns: Tensor | None = None,
+        queries: int | None = None,
+        qkv: tuple[Tensor, Tensor, Tensor] | None = None,
     ) -> Tensor:
-        """Transform tokens x [..., tokens, width].
+        """Transform tokens x [..., tokens, width], mixed by `attend`.
 
-        With `queries`, the other tokens before the last `queries` serve as keys and values only
-        and are left out of the result, [..., queries, width].
+        `turns` rotates queries and keys to their positions. With `queries`, the other tokens
+        before the last `queries` serve as keys and values only and are left out of the result,
+        [..., queries, width]. `qkv` is what `project` returns, where it is known already.
         """
-        mixed = self.attention(self.norm1(x), attend, turns, queries)
-        x = (x if queries is None else x[..., -queries:, :]) + mixed
+        q, k, v = self.project(x, queries) if qkv is None else qkv
+        q, k, v = (part.unflatten(-1, (self.attention.heads, -1)) for part in (q, k, v))
+        if turns is not None:
+            q, k = self.turn(q, turns[-q.shape[-3] :]), self.turn(k, turns)
+        x = x if queries is None else x[..., -queries:, :]
+        return self.finish(x, attend(q, k, v).flatten(-2))
+
+    def project(self, x: Tensor, queries: int | None = None) -> tuple[Tensor, Tensor, Tensor]:
+        """Return queries, keys and values of x [..., tokens, width], not yet rotated."""
+        return self.attention.project(self.norm1(x), queries)
+
+    def finish(self, x: Tensor, mixed: Tensor) -> Tensor:
+        """Add to x [..., tokens, width] what attention mixed, then the feed-forward layers."""
+        x = x + self.attention.out(mixed)
         return x + self.feedforward(self.norm2(x))
+
+    def compile_parts(self, **options) -> None:
+        """Compile all but attention, which has kernels of its own; options of `torch.compile`."""
+        self.project = torch.compile(self.project, **options)
+        self.turn = torch.compile(self.turn, **options)
+        self.finish = torch.compile(self.finish, **options)
+
+
+def turn(x: Tensor, turns: Tensor) -> Tensor:
+    """Rotate queries or keys [..., tokens, heads, head_width] and return them in their type."""
+    # The rotation is in float32, also under autocast, but a kernel wants one type.
+    return rotate(x, turns).to(x.dtype)
 
 
 def initialise(module: nn.Module) -> None:

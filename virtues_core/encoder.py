@@ -1,7 +1,6 @@
 """The encoder: tokens of all crops, packed, through channel and marker attention blocks.
 
-Legend: B crops, M channels of all crops, S positions, V visible tokens, N = B * S + V packed
-tokens, D model width.
+Legend: B crops, M channels of all crops, S positions, N packed tokens, D model width.
 """
 
 from functools import partial
@@ -14,6 +13,7 @@ from virtues_core.blocks import Block
 from virtues_core.config import VirTuesConfig
 from virtues_core.packing import Packed
 from virtues_core.patches import patchify
+from virtues_core.precision import widen
 
 
 class Encoder(nn.Module):
@@ -29,16 +29,15 @@ class Encoder(nn.Module):
         self.blocks = nn.ModuleList(Block(config) for _ in config.encoder)
         self.norm = nn.LayerNorm(config.width)
 
-    def forward(
-        self, batch: Packed, marker_embeddings: Tensor, turns: Tensor
-    ) -> tuple[Tensor, Tensor]:
+    def forward(self, batch: Packed, marker_embeddings: Tensor, turns: Tensor) -> Tensor:
         """Encode a batch, given the marker embeddings of its channels [M, marker_width].
 
-        Returns summary tokens [B, S, D] and image tokens [M, S, D], all after the final norm. A
-        hidden token passes no block, so it is the norm of the masked token plus marker vector.
+        Returns tokens after the final norm, [N + M, D]: the packed ones and the hidden token of
+        each channel. A hidden token passes no block, so it is the norm of the masked token plus
+        marker vector, the same wherever the channel is hidden.
         """
         # The residual stream stays float32 under autocast.
-        markers = self.marker_projection(marker_embeddings).float()  # [M, D]
+        markers = widen(self.marker_projection(marker_embeddings))  # [M, D]
         x = self._embed(batch, markers)
         attend = {
             "h": partial(attend_packed, layout=batch.channel_attention),
@@ -48,16 +47,12 @@ class Encoder(nn.Module):
         turns = {"h": turns[batch.position], "v": None}
         for letter, block in zip(self.config.encoder, self.blocks, strict=True):
             x = block(x, partial(attend[letter], backend=self.config.attention), turns[letter])
-
-        summary, visible = self.norm(x).split([batch.crops * batch.positions, len(batch.visible)])
-        hidden = self.norm(self.masked_token + markers)
-        tokens = hidden[:, None].expand(-1, batch.positions, -1).flatten(0, 1)  # [M * S, D]
-        tokens = tokens.index_copy(0, batch.visible, visible)
-        return summary.unflatten(0, (batch.crops, -1)), tokens.unflatten(0, (len(markers), -1))
+        return self.norm(torch.cat([x, self.masked_token + markers]))
 
     def _embed(self, batch: Packed, markers: Tensor) -> Tensor:
         """Return the packed tokens that enter the first block, float32 [N, D]."""
         patches = patchify(batch.images, self.config.patch).flatten(0, 1)  # [M * S, patch ** 2]
         visible = patches[batch.visible].to(self.patch_projection.weight.dtype)
         visible = self.patch_projection(visible) + markers[batch.visible_channel]
-        return torch.cat([self.summary_token.expand(batch.crops * batch.positions, -1), visible])
+        summary = self.summary_token.expand(batch.crops * batch.positions, -1)
+        return torch.cat([summary, visible, visible.new_zeros(batch.empty, summary.shape[1])])

@@ -23,8 +23,12 @@ def squared_error_sum(out: Output, images: Sequence[Tensor] | Packed) -> tuple[T
             f"images of the shape {list(target.shape)} cannot be compared with reconstructions "
             f"of the shape {list(made.shape)}, channels of all crops first."
         )
-    target = target.to(made.device, made.dtype)
-    return mse_loss(made, target, reduction="sum"), target.numel()
+    return squared_error(made, target), target.numel()
+
+
+def squared_error(made: Tensor, target: Tensor) -> Tensor:
+    """Return the sum of squared differences of two tensors of one shape, in the type of `made`."""
+    return mse_loss(made, target.to(made.device, made.dtype), reduction="sum")
 
 
 def loss(out: Output, images: Sequence[Tensor] | Packed) -> Tensor:

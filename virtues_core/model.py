@@ -6,6 +6,7 @@ Legend: B crops, M channels of all crops, C channels of one crop, (G, K) patch g
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor, nn
 
 from virtues_core.blocks import initialise
@@ -86,30 +87,50 @@ class VirTues(nn.Module):
         """Do the same as calling the model, without the decoder."""
         return self._run(self._batch(images, channels, masks), decode=False)
 
-    def _batch(self, images, channels, masks) -> Packed:
-        if not isinstance(images, Packed):
-            images = pack(images, channels, masks, patch=self.config.patch)
-        if images.patch != self.config.patch:
+    def compile_blocks(self, **options) -> None:
+        """Compile what the blocks compute for each token; attention has kernels of its own.
+
+        Worth it on a GPU, with batches packed with `round_up`. Options are `torch.compile`'s.
+        """
+        for block in [*self.encoder.blocks, *self.decoder.blocks]:
+            block.compile_parts(**options)
+
+    def encode_packed(self, batch: Packed) -> tuple[Packed, Tensor, Tensor]:
+        """Return a batch on the model's device, its tokens as `Encoder` returns them and turns.
+
+        This and `Decoder` are the parts that calling the model joins. Raises ValueError when the
+        batch does not fit.
+        """
+        if batch.patch != self.config.patch:
             raise ValueError(
-                f"the batch was packed for patches of {images.patch} px, the model has "
+                f"the batch was packed for patches of {batch.patch} px, the model has "
                 f"{self.config.patch} px."
             )
-        if images.largest_channel >= len(self.marker_embeddings):
+        if batch.largest_channel >= len(self.marker_embeddings):
             raise ValueError(
-                f"channel id {images.largest_channel} has no row among the "
+                f"channel id {batch.largest_channel} has no row among the "
                 f"{len(self.marker_embeddings)} marker embeddings."
             )
         device = self.marker_embeddings.device
         # Only towards an accelerator: a copy to the CPU that nobody waits for may be read too soon.
-        return images.to(device, non_blocking=device.type != "cpu")
+        batch = batch.to(device, non_blocking=device.type != "cpu")
+        turns = rotary_grid(batch.rows, batch.cols, self.config.head_width, device)
+        return batch, self.encoder(batch, self.marker_embeddings[batch.channels], turns), turns
+
+    def _batch(self, images, channels, masks) -> Packed:
+        if isinstance(images, Packed):
+            return images
+        return pack(images, channels, masks, patch=self.config.patch)
 
     def _run(self, batch: Packed, decode: bool) -> Output:
+        batch, tokens, turns = self.encode_packed(batch)
         grid = (batch.rows, batch.cols)
-        markers = self.marker_embeddings[batch.channels]
-        turns = rotary_grid(*grid, self.config.head_width, markers.device)
-        summary, tokens = self.encoder(batch, markers, turns)
         images = None
         if decode:
-            patches = self.decoder(summary, tokens, batch.crop, turns)
-            images = unpatchify(patches, *grid)
-        return Output(summary.unflatten(1, grid), tokens.unflatten(1, grid), images, batch.counts)
+            qkv = self.decoder.project(tokens)
+            groups = batch.decoded.split(self.decoder.channels_at_a_time(batch.positions))
+            patches = [self.decoder(tokens, qkv, rows, turns) for rows in groups]
+            images = unpatchify(torch.cat(patches), *grid)
+        summary = tokens[: batch.crops * batch.positions].view(batch.crops, *grid, -1)
+        own = tokens[batch.decoded[:, batch.positions :]].unflatten(1, grid)
+        return Output(summary, own, images, batch.counts)

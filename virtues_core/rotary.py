@@ -9,6 +9,8 @@ width h; `weights.py` reorders their query and key projections, which changes no
 import torch
 from torch import Tensor
 
+from virtues_core.precision import widen
+
 BASE = 10000.0
 
 
@@ -20,21 +22,25 @@ def rotary_angles(length: int, half: int, device=None) -> Tensor:
 
 
 def rotary_grid(rows: int, cols: int, head_width: int, device=None) -> Tensor:
-    """Return the turns of a patch grid in row-major order.
+    """Return the turns of a patch grid in row-major order: cosine and sine of every angle.
 
-    The result is complex64 [rows * cols, 1, head_width / 2], with 1 for the heads.
+    The result is float32 [rows * cols, 1, head_width / 2, 2], with 1 for the heads.
     """
     quarter = head_width // 4
     row = rotary_angles(rows, head_width // 2, device)[:, None].expand(rows, cols, quarter)
     col = rotary_angles(cols, head_width // 2, device)[None].expand(rows, cols, quarter)
     angles = torch.cat([row, col], dim=-1).view(rows * cols, 1, 2 * quarter)
-    return torch.polar(torch.ones_like(angles), angles)
+    return torch.stack([angles.cos(), angles.sin()], dim=-1)
 
 
 def rotate(x: Tensor, turns: Tensor) -> Tensor:
     """Turn queries or keys [..., tokens, heads, head_width] to their positions, in float32.
 
-    `turns` is complex64 [tokens, 1, head_width / 2].
+    `turns` is float32 [tokens, 1, head_width / 2, 2].
     """
-    turned = torch.view_as_complex(x.float().unflatten(-1, (-1, 2))) * turns
+    pairs = widen(x).unflatten(-1, (-1, 2))
+    if torch.compiler.is_compiling():  # a compiler makes one kernel of this, but not of complex
+        (a, b), (cos, sin) = pairs.unbind(-1), turns.unbind(-1)
+        return torch.stack([a * cos - b * sin, a * sin + b * cos], dim=-1).flatten(-2)
+    turned = torch.view_as_complex(pairs) * torch.view_as_complex(turns)
     return torch.view_as_real(turned).flatten(-2)

@@ -77,7 +77,10 @@ def change(which, i, value):
         (lambda i, c, m: i.clear(), "without crops"),
         (lambda i, c, m: m.pop(), "not 3 and 2 for 3 images"),
         (change("images", 1, torch.zeros(32, 40)), r"crop 1 must have the shape \[C, H, W\]"),
-        (change("images", 1, torch.zeros(0, 32, 40)), "crop 1 must have the shape"),
+        (
+            change("images", 1, torch.zeros(0, 32, 40)),
+            "crop 1 has no channels; a crop needs at least",
+        ),
         (change("images", 2, torch.zeros(6, 32, 32)), "of one size, but crop 2"),
         (change("images", 0, torch.zeros(4, 30, 40)), "crop 0, .* multiples of the patch side 8"),
         (change("channels", 0, torch.arange(3)), "crop 0 has 4 channels, but its channel ids"),
