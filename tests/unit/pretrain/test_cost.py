@@ -27,10 +27,11 @@ def counted(encoder, decoder):
     return work.flops, counter.get_total_flops()
 
 
-@pytest.mark.parametrize("blocks", [("hvh", "f"), ("hvv", "f"), ("hv", "ff")])
+@pytest.mark.parametrize("blocks", [("hvh", "ff"), ("hvv", "ff"), ("hv", "fff")])
 def test_one_more_block_costs_what_pytorch_counts(blocks):
     ours, theirs = counted(*blocks)
-    ours_without, theirs_without = counted("hv", "f")
+    # The first and the last block of the decoder compute less than a block as published.
+    ours_without, theirs_without = counted("hv", "ff")
     assert ours - ours_without == pytest.approx(theirs - theirs_without, rel=0.01)
 
 
