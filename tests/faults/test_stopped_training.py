@@ -53,6 +53,7 @@ STUDY = {
     "embed": {"crop": 16, "stride": 8, "threads": 1},
 }
 RESULTS, WEIGHTS = "results/stopped", "results/stopped/models/tiny/model.safetensors"
+CURVES = "results/stopped/figures/loss_curves/numbers.json"
 COMMAND = ["--cores", "2", WEIGHTS, "--configfile", "study.yaml", "operation.yaml"]
 
 
@@ -72,7 +73,7 @@ def workplace(checkout, snakemake):
     (folder / "own/tiny.yaml").write_text(yaml.safe_dump(COHORT))
     (folder / "study.yaml").write_text(yaml.safe_dump(STUDY))
     operate(folder)
-    whole = snakemake(folder, *COMMAND)
+    whole = snakemake(folder, *COMMAND[:2], CURVES, *COMMAND[2:])
     assert whole.returncode == 0, whole.stderr[-3000:]
     return folder
 
@@ -150,6 +151,14 @@ def resumed_at(workplace, snakemake):
     assert f"step {STEPS}/{STEPS}" in log
     assert not (workplace / RESULTS / "checkpoints/tiny").exists()  # a finished run needs none
     return int(re.search(rf"training on cpu in fp32 from step (\d+) to {STEPS}", log)[1])
+
+
+def test_the_losses_of_a_training_are_drawn(workplace, unbroken):
+    numbers = json.loads((workplace / CURVES).read_text())["numbers"]
+    assert numbers["last_loss_tiny"]["value"] == pytest.approx(np.mean(unbroken[1][-10:]))
+    assert unbroken[0] in numbers["last_loss_tiny"]["weights"]
+    table = pd.read_csv((workplace / CURVES).with_name("source_data.csv"))
+    np.testing.assert_allclose(table["loss"], unbroken[1], rtol=1e-6)  # a point for every step
 
 
 def test_a_stopped_job_goes_on_and_ends_with_the_same_weights(workplace, unbroken, snakemake):

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -88,6 +89,22 @@ def test_several_nodes_are_one_torchrun_each_in_an_allocation_of_slurm():
     assert command[-1] == "job.json" and any(c.endswith(":30067") for c in command)
     with pytest.raises(InputError, match="pretrain.nodes: 2 nodes come from SLURM.*nodes: 1"):
         pretrain.torchrun("job.json", 4, 2, 32, {})
+
+
+def test_a_torchrun_that_dies_without_a_word_is_shown_with_its_output(
+    make_job, monkeypatch, caplog
+):
+    dying = [sys.executable, "-c", "print('no such interface'); raise SystemExit(3)"]
+    monkeypatch.setattr(pretrain, "torchrun", lambda *arguments: dying)
+    handlers = {number: signal.getsignal(number) for number in pretrain.STOP_SIGNALS}
+    try:
+        with pytest.raises(SystemExit) as ended:
+            pretrain.main(make_job("dying", processes=2))
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+    assert ended.value.code == 1
+    assert "torchrun ended with 3: no such interface" in caplog.text
 
 
 def test_one_process_needs_no_others():
