@@ -13,6 +13,7 @@ from virtues_core.config import VirTuesConfig
 from virtues_core.rotary import rotate
 
 Attend = Callable[[Tensor, Tensor, Tensor], Tensor]
+Projected = tuple[Tensor, Tensor, Tensor]
 
 
 class Attention(nn.Module):
@@ -20,24 +21,28 @@ class Attention(nn.Module):
 
     def __init__(self, width: int, heads: int):
         super().__init__()
-        self.width, self.heads = width, heads
+        self.heads = heads
         self.qkv = nn.Linear(width, 3 * width)
         self.out = nn.Linear(width, width)
 
-    def project(self, x: Tensor, queries: int | None = None) -> tuple[Tensor, Tensor, Tensor]:
-        """Return queries, keys and values of x [..., tokens, width], each of its width.
+    def project(self, x: Tensor) -> Projected:
+        """Return queries, keys and values of x [tokens, width], each split into heads."""
+        return self.qkv(x).unflatten(-1, (3, self.heads, -1)).unbind(-3)
 
-        With `queries`, only the last that many tokens ask.
-        """
-        if queries is None:
-            return self.qkv(x).chunk(3, dim=-1)
-        weight, bias = self.qkv.weight, self.qkv.bias
-        q = linear(x[..., -queries:, :], weight[: self.width], bias[: self.width])
-        return q, *linear(x, weight[self.width :], bias[self.width :]).chunk(2, dim=-1)
+    def project_apart(self, asking: Tensor, x: Tensor) -> Projected:
+        """Return queries of the tokens `asking`, but keys and values of x; shapes as above."""
+        weights, biases = self.qkv.weight.chunk(3), self.qkv.bias.chunk(3)
+        return tuple(
+            linear(part, weight, bias).unflatten(-1, (self.heads, -1))
+            for part, weight, bias in zip((asking, x, x), weights, biases, strict=True)
+        )
 
 
 class Block(nn.Module):
-    """One transformer block (Methods, "VirTues Encoder"; pre-norm: Xiong et al. 2020)."""
+    """One transformer block (Methods, "VirTues Encoder"; pre-norm: Xiong et al. 2020).
+
+    It takes the tokens of all sequences in one row, whose order only `attend` knows.
+    """
 
     def __init__(self, config: VirTuesConfig):
         super().__init__()
@@ -49,47 +54,40 @@ class Block(nn.Module):
             nn.GELU(),
             nn.Linear(config.feedforward, config.width),
         )
-        self.turn = turn
 
     def forward(
         self,
         x: Tensor,
         attend: Attend,
         turns: Tensor | None = None,
-        queries: int | None = None,
-        qkv: tuple[Tensor, Tensor, Tensor] | None = None,
+        projected: Projected | None = None,
     ) -> Tensor:
-        """Transform tokens x [..., tokens, width], mixed by `attend`.
+        """Transform tokens x [tokens, width], mixed by `attend`.
 
-        `turns` rotates queries and keys to their positions. With `queries`, the other tokens
-        before the last `queries` serve as keys and values only and are left out of the result,
-        [..., queries, width]. `qkv` is what `project` returns, where it is known already.
+        `turns` rotates queries and keys to their positions. Where queries, keys and values are
+        made elsewhere, give them as `projected`; keys and values may then be of more tokens.
         """
-        q, k, v = self.project(x, queries) if qkv is None else qkv
-        q, k, v = (part.unflatten(-1, (self.attention.heads, -1)) for part in (q, k, v))
-        if turns is not None:
-            q, k = self.turn(q, turns[-q.shape[-3] :]), self.turn(k, turns)
-        x = x if queries is None else x[..., -queries:, :]
+        q, k, v = self.project(x, turns) if projected is None else projected
         return self.finish(x, attend(q, k, v).flatten(-2))
 
-    def project(self, x: Tensor, queries: int | None = None) -> tuple[Tensor, Tensor, Tensor]:
-        """Return queries, keys and values of x [..., tokens, width], not yet rotated."""
-        return self.attention.project(self.norm1(x), queries)
+    def project(self, x: Tensor, turns: Tensor | None = None) -> Projected:
+        """Return queries, keys and values of x [tokens, width], rotated if `turns` are given."""
+        q, k, v = self.attention.project(self.norm1(x))
+        return (q, k, v) if turns is None else (turn(q, turns), turn(k, turns), v)
 
     def finish(self, x: Tensor, mixed: Tensor) -> Tensor:
-        """Add to x [..., tokens, width] what attention mixed, then the feed-forward layers."""
+        """Add to x [tokens, width] what attention mixed, then the feed-forward layers."""
         x = x + self.attention.out(mixed)
         return x + self.feedforward(self.norm2(x))
 
     def compile_parts(self, **options) -> None:
         """Compile all but attention, which has kernels of its own; options of `torch.compile`."""
         self.project = torch.compile(self.project, **options)
-        self.turn = torch.compile(self.turn, **options)
         self.finish = torch.compile(self.finish, **options)
 
 
 def turn(x: Tensor, turns: Tensor) -> Tensor:
-    """Rotate queries or keys [..., tokens, heads, head_width] and return them in their type."""
+    """Rotate queries or keys [tokens, heads, head_width] and return them in their type."""
     # The rotation is in float32, also under autocast, but a kernel wants one type.
     return rotate(x, turns).to(x.dtype)
 

@@ -94,6 +94,7 @@ class VirTues(nn.Module):
         """
         for block in [*self.encoder.blocks, *self.decoder.blocks]:
             block.compile_parts(**options)
+        self.decoder.turn = torch.compile(self.decoder.turn, **options)
 
     def encode_packed(self, batch: Packed) -> tuple[Packed, Tensor, Tensor]:
         """Return a batch on the model's device, its tokens as `Encoder` returns them and turns.

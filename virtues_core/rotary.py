@@ -34,7 +34,7 @@ def rotary_grid(rows: int, cols: int, head_width: int, device=None) -> Tensor:
 
 
 def rotate(x: Tensor, turns: Tensor) -> Tensor:
-    """Turn queries or keys [..., tokens, heads, head_width] to their positions, in float32.
+    """Turn queries or keys [tokens, heads, head_width] to their positions, in float32.
 
     `turns` is float32 [tokens, 1, head_width / 2, 2].
     """
