@@ -2,6 +2,7 @@
 
 A backend is a module with two functions, `attend` over sequences of equal length and
 `attend_packed` over a `Layout`. To add one, write the module and add a row to `BACKENDS`.
+Every backend gives the same numbers again under torch.use_deterministic_algorithms(True).
 """
 
 import functools
@@ -15,6 +16,7 @@ from types import ModuleType
 import torch
 from torch import Tensor
 
+from virtues_core.attention import missing
 from virtues_core.attention.layout import Layout
 
 logger = logging.getLogger(__name__)
@@ -26,18 +28,24 @@ VARIABLE = "VIRTUES_ATTENTION"
 class Backend:
     """A module that computes attention, imported when it is chosen.
 
-    `missing(device_type, dtype)` names what the backend lacks there, or returns None.
+    `missing(device_type, dtype, head_width)` names what the backend lacks there, or returns None.
     """
 
     module: str
-    missing: Callable[[str, torch.dtype], str | None] = lambda device_type, dtype: None
+    missing: Callable[[str, torch.dtype, int], str | None] = missing.for_anywhere
 
 
-# "auto" takes the first row that lacks nothing.
 BACKENDS = {
+    "triton": Backend("virtues_core.attention.triton_short", missing.for_triton),
+    "flash": Backend("virtues_core.attention.flash", missing.for_flash),
     "sdpa": Backend("virtues_core.attention.sdpa"),
     "reference": Backend("virtues_core.attention.reference"),
 }
+# "auto" takes the first that lacks nothing. The reference is slow and has to be asked for.
+ON_GPU = ("triton", "flash", "sdpa")
+ELSEWHERE = ("sdpa",)
+# Where the Triton kernel leaves the sequences that no tile holds.
+FOR_LONG = ("flash", "sdpa")
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor, backend: str = "auto") -> Tensor:
@@ -64,29 +72,51 @@ def allowed_backends() -> tuple[str, ...]:
 
 
 def select(backend: str, tensor: Tensor) -> ModuleType:
-    """Return the backend's module for tensors like `tensor`; VIRTUES_ATTENTION goes first."""
-    return _select(os.environ.get(VARIABLE), backend, tensor.device.type, tensor.dtype)
+    """Return the backend's module for q like `tensor`; VIRTUES_ATTENTION goes first."""
+    return _select(os.environ.get(VARIABLE), backend, *_kind(tensor))
+
+
+def select_for_long(tensor: Tensor) -> ModuleType:
+    """Return the module for sequences that are too long for the Triton kernel."""
+    return _select_for_long(*_kind(tensor))
+
+
+def _kind(tensor: Tensor) -> tuple[str, torch.dtype, int]:
+    return tensor.device.type, tensor.dtype, tensor.shape[-1]
 
 
 @functools.cache  # chosen, and logged, once for each kind of tensor
-def _select(variable: str | None, configured: str, device_type: str, dtype: torch.dtype):
+def _select(variable: str | None, configured: str, *kind) -> ModuleType:
     name, source = (variable, VARIABLE) if variable else (configured, "the configuration")
     if name not in allowed_backends():
         raise ValueError(
             f"{source} asks for the attention backend {name!r}; "
             f"allowed are {', '.join(allowed_backends())}."
         )
+    device_type, dtype, _ = kind
+    on_gpu = device_type == "cuda" and dtype in missing.HALF
+    automatic = ON_GPU if on_gpu else ELSEWHERE
+    return _first(automatic if name == "auto" else (name,), f"{source} asks for {name}", kind)
+
+
+@functools.cache
+def _select_for_long(*kind) -> ModuleType:
+    return _first(FOR_LONG, "sequences too long for triton", kind)
+
+
+def _first(names: tuple[str, ...], reason: str, kind: tuple) -> ModuleType:
+    """Return the module of the first backend that lacks nothing, and log why."""
+    device_type, dtype, head_width = kind
+    where = f"{device_type} in {dtype}, heads of {head_width}"
     lacking = {}
-    for candidate in BACKENDS if name == "auto" else [name]:
-        lack = BACKENDS[candidate].missing(device_type, dtype)
+    for name in names:
+        lack = BACKENDS[name].missing(*kind)
         if lack is None:
-            reasons = [f"{source} asks for {name}"]
-            reasons += [f"{other} passed over: {why}" for other, why in lacking.items()]
-            where = f"{device_type} in {dtype}"
-            logger.info("attention on %s: %s (%s)", where, candidate, "; ".join(reasons))
-            return importlib.import_module(BACKENDS[candidate].module)
-        lacking[candidate] = lack
+            reasons = [reason, *(f"{other} passed over: {why}" for other, why in lacking.items())]
+            logger.info("attention on %s: %s (%s)", where, name, "; ".join(reasons))
+            return importlib.import_module(BACKENDS[name].module)
+        lacking[name] = lack
     raise ValueError(
-        f"{source} asks for the attention backend {name!r}, which cannot run on {device_type} in "
-        f"{dtype}: {'; '.join(lacking.values())}; allowed are {', '.join(allowed_backends())}."
+        f"{reason}, an attention backend that cannot run on {where}: "
+        f"{'; '.join(lacking.values())}; allowed are {', '.join(allowed_backends())}."
     )

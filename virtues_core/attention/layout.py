@@ -1,15 +1,21 @@
 """How packed tokens form attention sequences, planned once for a batch on the CPU.
 
 A backend takes from a `Layout` what it needs: offsets for kernels over packed sequences, slots
-and buckets for dense kernels, which see sequences of similar length padded to one length.
+and buckets for dense kernels, which see sequences of similar length padded to one length, and
+tiles for the kernel that computes many short sequences as one masked product.
 """
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from virtues_core.records import TensorRecord
+
+TILES = (64, 128)  # tokens of a tile; a longer sequence goes to another backend
+# A tile of twice the tokens takes twice the products per token, so it has to spare many slots.
+FEWER = 0.8
 
 
 @dataclass(frozen=True)
@@ -22,6 +28,16 @@ class Bucket(TensorRecord):
 
 
 @dataclass(frozen=True)
+class Tiles(TensorRecord):
+    """Whole sequences, binned greedily and in order into tiles of one size."""
+
+    tokens: Tensor  # int32 [tiles, size], the packed token in each slot; -1 = padding
+    sequences: Tensor  # int32 [tiles, size], the sequence that it belongs to; -1 = padding
+    long: "Layout | None"  # the sequences longer than any tile; None: there are none
+    long_tokens: Tensor | None  # int64 [L], their packed tokens, sequence by sequence
+
+
+@dataclass(frozen=True)
 class Layout(TensorRecord):
     """The attention sequences of N packed tokens; every token is in exactly one."""
 
@@ -30,6 +46,7 @@ class Layout(TensorRecord):
     max_length: int
     slots: Tensor | None  # int64 [N], slot of each packed token; None: 0, 1, 2, ... and no padding
     buckets: tuple[Bucket, ...]
+    tiles: Tiles | None  # None: no sequence fits a tile
 
     @property
     def padded(self) -> int:
@@ -55,6 +72,7 @@ def plan_layout(lengths: Tensor, order: Tensor | None = None) -> Layout:
         max_length=int(lengths.max()),
         slots=None if filled and torch.equal(slots, torch.arange(len(slots))) else slots,
         buckets=buckets,
+        tiles=_plan_tiles(lengths, order),
     )
 
 
@@ -78,3 +96,47 @@ def _bucket_size(lengths: Tensor) -> Tensor:
     """Round lengths up by at most a quarter, or to a multiple of 4; equal sizes share a bucket."""
     step = 2 ** (lengths.double().log2().floor() - 2).clamp(min=2).long()
     return (lengths + step - 1) // step * step
+
+
+def _plan_tiles(lengths: Tensor, order: Tensor | None) -> Tiles | None:
+    short = lengths <= TILES[-1]
+    if not short.any():
+        return None
+    count = lengths.numpy()
+    order = np.arange(count.sum()) if order is None else order.numpy()
+    sequence = np.repeat(np.arange(len(count)), count)
+    long = long_tokens = None
+    if not short.all():
+        long = plan_layout(lengths[~short])
+        is_short = short.numpy()[sequence]
+        long_tokens = torch.from_numpy(order[~is_short])
+        order, sequence, count = order[is_short], sequence[is_short], count[short.numpy()]
+    size, begins = _bin(np.concatenate([[0], count.cumsum()]))
+    fill = np.diff(begins, append=len(order))
+    slots = np.arange(len(order)) + np.repeat(size * np.arange(len(begins)) - begins, fill)
+    filled = np.full((2, len(begins) * size), -1, dtype=np.int32)
+    filled[0][slots] = order
+    filled[1][slots] = sequence
+    return Tiles(*torch.from_numpy(filled).view(2, -1, size), long, long_tokens)
+
+
+def _bin(offsets: np.ndarray) -> tuple[int, np.ndarray]:
+    """Return the size of the tiles and where each begins among the tokens in sequence order."""
+    fitting = [size for size in TILES if size >= np.diff(offsets).max()]
+    size, *larger = fitting
+    begins = _begins(offsets, size)
+    for other in larger:
+        fewer = _begins(offsets, other)
+        if other * len(fewer) < FEWER * size * len(begins):
+            size, begins = other, fewer
+    return size, begins
+
+
+def _begins(offsets: np.ndarray, size: int) -> np.ndarray:
+    # Only the step from tile to tile has to wait for the one before.
+    following = (np.searchsorted(offsets, offsets[:-1] + size, side="right") - 1).tolist()
+    firsts, sequence = [], 0
+    while sequence < len(following):
+        firsts.append(sequence)
+        sequence = following[sequence]
+    return offsets[firsts]

@@ -5,8 +5,9 @@ import logging
 import pytest
 import torch
 
-from virtues_core.attention import api, attend, attend_packed, plan_layout
+from virtues_core.attention import api, attend, attend_packed, missing, plan_layout
 
+CPU = ("sdpa", "reference")  # Triton's interpreter has tests of its own in tests/kernels
 LENGTHS = {
     "one token": [1],
     "ones": [1] * 9,
@@ -38,7 +39,7 @@ def in_one_product(qkv, layout):
     return (scores.softmax(-1) @ v).transpose(0, 1)
 
 
-@pytest.mark.parametrize("backend", api.BACKENDS)
+@pytest.mark.parametrize("backend", CPU)
 @pytest.mark.parametrize("shuffled", [False, True])
 @pytest.mark.parametrize("name", LENGTHS)
 def test_packed(backend, shuffled, name):
@@ -53,7 +54,7 @@ def test_packed(backend, shuffled, name):
     torch.testing.assert_close(ours.grad, plain.grad, atol=5e-6, rtol=0)
 
 
-@pytest.mark.parametrize("backend", api.BACKENDS)
+@pytest.mark.parametrize("backend", CPU)
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_packed_in_half_precision(backend, dtype):
     qkv, layout = make(LENGTHS["mixed"], shuffled=True, dtype=dtype)
@@ -63,7 +64,7 @@ def test_packed_in_half_precision(backend, dtype):
     assert (out.double() - exact).abs().max() < 2 * torch.finfo(dtype).eps * exact.abs().max()
 
 
-@pytest.mark.parametrize("backend", api.BACKENDS)
+@pytest.mark.parametrize("backend", CPU)
 def test_fewer_queries_than_keys(backend):
     q, k, v = torch.randn(3, 5, 12, 2, 8, generator=torch.Generator().manual_seed(0))
     everything = attend(q, k, v, backend)
@@ -84,6 +85,43 @@ def test_equal_sequences_are_not_copied():
     assert layout.slots is None and layout.buckets[0].real is None
 
 
+def unpacked(tiles):
+    """The packed tokens of each sequence of the tiles, in the order of their slots."""
+    tokens, sequences = tiles.tokens.flatten(), tiles.sequences.flatten()
+    return {int(i): tokens[sequences == i].tolist() for i in sequences[sequences >= 0].unique()}
+
+
+@pytest.mark.parametrize("shuffled", [False, True])
+@pytest.mark.parametrize("name", LENGTHS)
+def test_tiles_hold_whole_sequences(name, shuffled):
+    _, layout = make(LENGTHS[name], shuffled)
+    order = torch.arange(sum(LENGTHS[name])) if layout.order is None else layout.order
+    expected = [tokens.tolist() for tokens in order.split(LENGTHS[name])]
+    tiles = layout.tiles
+    assert unpacked(tiles) == {i: t for i, t in enumerate(expected) if len(t) <= 128}
+    assert ((tiles.tokens == -1) == (tiles.sequences == -1)).all()
+    for i in unpacked(tiles):
+        assert (tiles.sequences == i).any(1).sum() == 1  # in one tile
+    long = [token for t in expected if len(t) > 128 for token in t]
+    assert (tiles.long is not None) == bool(long)
+    if long:
+        assert tiles.long_tokens.tolist() == long and tiles.long.tiles is None
+
+
+def test_tiles_are_filled_greedily():
+    tokens = plan_layout(torch.tensor([30, 34, 1, 60, 4, 64])).tiles.tokens
+    assert (tokens >= 0).sum(1).tolist() == [64, 61, 4, 64]
+
+
+@pytest.mark.parametrize("length, size", [(9, 64), (21, 64), (41, 128), (64, 64), (65, 128)])
+def test_size_of_tiles(length, size):
+    assert plan_layout(torch.full((300,), length)).tiles.tokens.shape[1] == size
+
+
+def test_long_sequences_alone_need_no_tiles():
+    assert plan_layout(torch.tensor([129, 300])).tiles is None
+
+
 def test_choice_is_logged_once_with_its_reason(caplog):
     api._select.cache_clear()
     x = torch.zeros(1, 2, 1, 4)
@@ -91,7 +129,8 @@ def test_choice_is_logged_once_with_its_reason(caplog):
         attend(x, x, x, "reference")
         attend(x, x, x, "reference")
     assert caplog.messages == [
-        "attention on cpu in torch.float32: reference (the configuration asks for reference)"
+        "attention on cpu in torch.float32, heads of 4: reference "
+        "(the configuration asks for reference)"
     ]
 
 
@@ -107,18 +146,81 @@ def test_unknown_backend_names_the_allowed(monkeypatch):
     monkeypatch.setenv("VIRTUES_ATTENTION", "flsh")
     with pytest.raises(
         ValueError,
-        match="VIRTUES_ATTENTION asks for .* 'flsh'; allowed are auto, sdpa, reference",
+        match="VIRTUES_ATTENTION asks for .* 'flsh'; allowed are auto, triton, flash, sdpa",
     ):
         api.select("auto", torch.zeros(1))
 
 
-def test_missing_backend(monkeypatch, caplog):
-    lacking = api.Backend("nowhere", lambda device_type, dtype: "the package nowhere is missing")
+@pytest.fixture
+def fresh_choice():
+    def clear():
+        api._select.cache_clear()
+        api._select_for_long.cache_clear()
+
+    clear()
+    yield
+    clear()
+
+
+def test_missing_backend(monkeypatch, caplog, fresh_choice):
+    lacking = api.Backend("nowhere", lambda *kind: "the package nowhere is missing")
     monkeypatch.setattr(api, "BACKENDS", {"nowhere": lacking} | api.BACKENDS)
-    api._select.cache_clear()
+    monkeypatch.setattr(api, "ELSEWHERE", ("nowhere", "sdpa"))
     with pytest.raises(ValueError, match="cannot run on cpu .*: the package nowhere is missing;"):
         api.select("nowhere", torch.zeros(1))
     with caplog.at_level(logging.INFO):
         assert api.select("auto", torch.zeros(1)).__name__.endswith("sdpa")
     assert "nowhere passed over: the package nowhere is missing" in caplog.text
-    api._select.cache_clear()
+
+
+@pytest.mark.parametrize(
+    "name, dtype, width, hidden, sentence",
+    [
+        ("triton", torch.float16, 64, "triton", "the package triton is missing"),
+        ("triton", torch.float64, 64, "", "float16, bfloat16 or float32, not float64"),
+        ("triton", torch.bfloat16, 160, "", "at most 128 features in bfloat16, not 160"),
+        ("triton", torch.float32, 128, "", "at most 64 features in float32, not 128"),
+        ("triton", torch.float16, 64, "", "a CUDA device is missing, the tensors are on cpu"),
+        ("flash", torch.float32, 64, "", "it takes float16 or bfloat16, not float32"),
+        ("flash", torch.float16, 12, "", "a multiple of 8 features up to 256, not 12"),
+        ("flash", torch.float16, 64, "", "a CUDA device is missing, the tensors are on cpu"),
+    ],
+)
+def test_what_is_missing_is_named(name, dtype, width, hidden, sentence, monkeypatch, fresh_choice):
+    monkeypatch.delenv("TRITON_INTERPRET", raising=False)
+    monkeypatch.setattr(missing, "_release", lambda package: (9, 9))
+    monkeypatch.setattr(missing, "find_spec", lambda package: None if package == hidden else 1)
+    with pytest.raises(ValueError, match=f"asks for {name}, .*cannot run on cpu.*{sentence}"):
+        api.select(name, torch.zeros(2, 1, width, dtype=dtype))
+
+
+def test_old_versions_are_refused(monkeypatch):
+    monkeypatch.setattr(missing, "find_spec", lambda package: 1)
+    monkeypatch.setattr(missing, "version", lambda package: "2.1.0")
+    monkeypatch.setattr(missing, "_gpu", lambda device_type: None)
+    assert "triton 2.1.0 is older than 3.6" in missing.for_triton("cuda", torch.float16, 64)
+    assert "flash-attn 2.1.0 is older than 2.5" in missing.for_flash("cuda", torch.float16, 64)
+
+
+@pytest.mark.parametrize(
+    "dtype, lacking, chosen",
+    [
+        (torch.bfloat16, [], "triton_short"),
+        (torch.bfloat16, ["triton"], "flash"),
+        (torch.bfloat16, ["triton", "flash"], "sdpa"),
+        (torch.float32, [], "sdpa"),
+    ],
+)
+def test_order_on_a_gpu(dtype, lacking, chosen, monkeypatch, caplog, fresh_choice):
+    rows = {
+        name: api.Backend(row.module, lambda *kind, name=name: "gone" if name in lacking else None)
+        for name, row in api.BACKENDS.items()
+    }
+    monkeypatch.setattr(api, "BACKENDS", rows)
+    monkeypatch.setattr(api.importlib, "import_module", lambda name: name)
+    with caplog.at_level(logging.INFO):
+        module = api._select(None, "auto", "cuda", dtype, 64)
+    assert module == f"virtues_core.attention.{chosen}"
+    assert all(f"{name} passed over: gone" in caplog.text for name in lacking)
+    expected = "sdpa" if "flash" in lacking else "flash"
+    assert api._select_for_long("cuda", dtype, 64).endswith(expected)
