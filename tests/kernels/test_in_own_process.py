@@ -18,7 +18,7 @@ def test_cases(cases):
     compiled = torch.cuda.is_available() and cases.stem != "cases_model"
     environment = os.environ | {"TRITON_INTERPRET": "0" if compiled else "1"}
     environment.pop("VIRTUES_ATTENTION", None)
-    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", str(cases)]
+    command = [sys.executable, "-m", "pytest", "-v", "-p", "no:cacheprovider", str(cases)]
     root = Path(__file__).parents[2]
     done = subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]

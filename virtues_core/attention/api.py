@@ -41,6 +41,7 @@ BACKENDS = {
     "sdpa": Backend("virtues_core.attention.sdpa"),
     "reference": Backend("virtues_core.attention.reference"),
 }
+MODULES: dict[str, ModuleType] = {}  # those chosen so far
 # "auto" takes the first that lacks nothing. The reference is slow and has to be asked for.
 ON_GPU = ("triton", "flash", "sdpa")
 ELSEWHERE = ("sdpa",)
@@ -73,20 +74,21 @@ def allowed_backends() -> tuple[str, ...]:
 
 def select(backend: str, tensor: Tensor) -> ModuleType:
     """Return the backend's module for q like `tensor`; VIRTUES_ATTENTION goes first."""
-    return _select(os.environ.get(VARIABLE), backend, *_kind(tensor))
+    name = _select(os.environ.get(VARIABLE), backend, *_kind(tensor))
+    return MODULES[name]
 
 
 def select_for_long(tensor: Tensor) -> ModuleType:
     """Return the module for sequences that are too long for the Triton kernel."""
-    return _select_for_long(*_kind(tensor))
+    return MODULES[_select_for_long(*_kind(tensor))]
 
 
 def _kind(tensor: Tensor) -> tuple[str, torch.dtype, int]:
     return tensor.device.type, tensor.dtype, tensor.shape[-1]
 
 
-@functools.cache  # chosen, and logged, once for each kind of tensor
-def _select(variable: str | None, configured: str, *kind) -> ModuleType:
+@torch.compiler.assume_constant_result  # a compiler has nothing to trace here
+def _select(variable: str | None, configured: str, *kind) -> str:
     name, source = (variable, VARIABLE) if variable else (configured, "the configuration")
     if name not in allowed_backends():
         raise ValueError(
@@ -99,13 +101,14 @@ def _select(variable: str | None, configured: str, *kind) -> ModuleType:
     return _first(automatic if name == "auto" else (name,), f"{source} asks for {name}", kind)
 
 
-@functools.cache
-def _select_for_long(*kind) -> ModuleType:
+@torch.compiler.assume_constant_result
+def _select_for_long(*kind) -> str:
     return _first(FOR_LONG, "sequences too long for triton", kind)
 
 
-def _first(names: tuple[str, ...], reason: str, kind: tuple) -> ModuleType:
-    """Return the module of the first backend that lacks nothing, and log why."""
+@functools.cache  # chosen, and logged, once for each kind of tensor
+def _first(names: tuple[str, ...], reason: str, kind: tuple) -> str:
+    """Return the first backend that lacks nothing, and log why."""
     device_type, dtype, head_width = kind
     where = f"{device_type} in {dtype}, heads of {head_width}"
     lacking = {}
@@ -114,7 +117,8 @@ def _first(names: tuple[str, ...], reason: str, kind: tuple) -> ModuleType:
         if lack is None:
             reasons = [reason, *(f"{other} passed over: {why}" for other, why in lacking.items())]
             logger.info("attention on %s: %s (%s)", where, name, "; ".join(reasons))
-            return importlib.import_module(BACKENDS[name].module)
+            MODULES[name] = importlib.import_module(BACKENDS[name].module)
+            return name
         lacking[name] = lack
     raise ValueError(
         f"{reason}, an attention backend that cannot run on {where}: "

@@ -18,6 +18,14 @@ LENGTHS = {
 }
 
 
+@pytest.fixture
+def fresh_choice(monkeypatch):
+    monkeypatch.setattr(api, "MODULES", {})
+    api._first.cache_clear()
+    yield
+    api._first.cache_clear()
+
+
 def make(lengths, shuffled, heads=3, head_width=8, dtype=torch.float32):
     generator = torch.Generator().manual_seed(len(lengths))
     tokens = sum(lengths)
@@ -72,6 +80,12 @@ def test_fewer_queries_than_keys(backend):
     torch.testing.assert_close(everything, attend(q, k, v, "reference"), atol=2e-6, rtol=0)
 
 
+def test_choice_of_backend_is_compiled_away(fresh_choice):
+    qkv, layout = make(LENGTHS["short"], shuffled=True)
+    compiled = torch.compile(attend_packed, backend="aot_eager", fullgraph=True)
+    torch.testing.assert_close(compiled(*qkv, layout), attend_packed(*qkv, layout))
+
+
 def test_sequences_share_buckets_of_similar_length():
     lengths = torch.randint(1, 300, (500,), generator=torch.Generator().manual_seed(0))
     layout = plan_layout(lengths)
@@ -122,8 +136,7 @@ def test_long_sequences_alone_need_no_tiles():
     assert plan_layout(torch.tensor([129, 300])).tiles is None
 
 
-def test_choice_is_logged_once_with_its_reason(caplog):
-    api._select.cache_clear()
+def test_choice_is_logged_once_with_its_reason(caplog, fresh_choice):
     x = torch.zeros(1, 2, 1, 4)
     with caplog.at_level(logging.INFO):
         attend(x, x, x, "reference")
@@ -149,17 +162,6 @@ def test_unknown_backend_names_the_allowed(monkeypatch):
         match="VIRTUES_ATTENTION asks for .* 'flsh'; allowed are auto, triton, flash, sdpa",
     ):
         api.select("auto", torch.zeros(1))
-
-
-@pytest.fixture
-def fresh_choice():
-    def clear():
-        api._select.cache_clear()
-        api._select_for_long.cache_clear()
-
-    clear()
-    yield
-    clear()
 
 
 def test_missing_backend(monkeypatch, caplog, fresh_choice):
@@ -205,7 +207,7 @@ def test_old_versions_are_refused(monkeypatch):
 @pytest.mark.parametrize(
     "dtype, lacking, chosen",
     [
-        (torch.bfloat16, [], "triton_short"),
+        (torch.bfloat16, [], "triton"),
         (torch.bfloat16, ["triton"], "flash"),
         (torch.bfloat16, ["triton", "flash"], "sdpa"),
         (torch.float32, [], "sdpa"),
@@ -217,10 +219,9 @@ def test_order_on_a_gpu(dtype, lacking, chosen, monkeypatch, caplog, fresh_choic
         for name, row in api.BACKENDS.items()
     }
     monkeypatch.setattr(api, "BACKENDS", rows)
-    monkeypatch.setattr(api.importlib, "import_module", lambda name: name)
+    monkeypatch.setattr(api.importlib, "import_module", lambda name: None)
     with caplog.at_level(logging.INFO):
-        module = api._select(None, "auto", "cuda", dtype, 64)
-    assert module == f"virtues_core.attention.{chosen}"
+        assert api._select(None, "auto", "cuda", dtype, 64) == chosen
     assert all(f"{name} passed over: gone" in caplog.text for name in lacking)
     expected = "sdpa" if "flash" in lacking else "flash"
-    assert api._select_for_long("cuda", dtype, 64).endswith(expected)
+    assert api._select_for_long("cuda", dtype, 64) == expected
