@@ -108,6 +108,15 @@ def cohort_sources(cohort):
     return sources
 
 
+def label_map_files(cohort):
+    """Return the files that a table of classes is made of; none for a cohort that is not here."""
+    here = next((c for c in COHORTS if c.removeprefix("sim_") == cohort), None)
+    if here is None:
+        return {}
+    cells = f"{R}/cohorts/{here}/metadata/cells.parquet"
+    return {"card": STUDY.cohorts[here].path, "cells": cells}
+
+
 def marker_sources(wildcards):
     """What marker embeddings are made of: a ready table, or sequences and ESM-2's weights."""
     markers = config["markers"]

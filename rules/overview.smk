@@ -7,15 +7,6 @@ SIZE_TABLES = expand(
 )
 
 
-def label_map_files(cohort):
-    """Return the files that a table of classes is made of; none for a cohort that is not here."""
-    here = next((c for c in COHORTS if c.removeprefix("sim_") == cohort), None)
-    if here is None:
-        return {}
-    cells = f"{R}/cohorts/{here}/metadata/cells.parquet"
-    return {"card": STUDY.cohorts[here].path, "cells": cells}
-
-
 rule fig1b:
     input:
         channels=CHANNEL_TABLES,

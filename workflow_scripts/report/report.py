@@ -97,7 +97,7 @@ def build(files, params, folder, now, origin):
             left_out=params.left_out,
             curves=curves,
             models=[tables.model_row(path) for path in files.models],
-            costs=tables.cost_rows(files.benchmarks),
+            costs=tables.cost_rows(sorted(Path(params.benchmark_folder).rglob("*.tsv"))),
             inputs=tables.input_rows(files.retrieved),
             decisions=tables.decision_rows(files.decisions, params.config),
             config=yaml.safe_dump(params.config, sort_keys=False, allow_unicode=True),

@@ -186,7 +186,7 @@ def write_cohort(results, cohort):
 
 
 def write_rest(results):
-    """Write benchmark files and one training's metrics; returns their paths."""
+    """Write benchmark files and one training's metrics; returns the path of these."""
     header = "s\th:m:s\tmax_rss\tmax_vms\tmax_uss\tmax_pss\tio_in\tio_out\tmean_load\tcpu_time\n"
     jobs = {
         "ingest/damond2019": (12.5, 400),
@@ -194,12 +194,10 @@ def write_rest(results):
         "pretrain/all14": (140, 1800),
         "claims_table": (0.2, "NA"),
     }
-    paths = []
     for job, (seconds, memory) in jobs.items():
         path = results / "benchmarks" / f"{job}.tsv"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(f"{header}{seconds}\t0:00:01\t{memory}\t0\t0\t0\t0\t0\t0\t0\n")
-        paths.append(path)
     metrics = {
         "instance": "all14",
         "cohorts": ["damond2019"],
@@ -216,7 +214,7 @@ def write_rest(results):
     path = results / "models/all14/metrics.json"
     path.parent.mkdir(parents=True)
     path.write_text(json.dumps(metrics))
-    return paths, [path]
+    return path
 
 
 def write_loss_curves(results, simulated):
@@ -240,15 +238,14 @@ def fake_study(results, full=False, simulated=False, cohorts=("damond2019", "dan
     write_table(table, results / "claims.csv")
     prefix = "sim_" if simulated else ""
     written = [write_cohort(results, prefix + cohort) for cohort in cohorts]
-    benchmarks, models = write_rest(results)
+    metrics = write_rest(results)
     names = (*report.COHORT_FILES, "retrieved")
     files = SimpleNamespace(
         figures=FIGURES,
         claims=results / "claims.csv",
         decisions=RESOURCES / "decisions.csv",
         numbers=numbers,
-        benchmarks=benchmarks,
-        models=models,
+        models=[metrics],
         loss_curves=write_loss_curves(results, simulated),
         **{name: [paths[name] for paths in written] for name in names},
     )
@@ -257,6 +254,7 @@ def fake_study(results, full=False, simulated=False, cohorts=("damond2019", "dan
         study="fake",
         simulated=simulated,
         config=config,
+        benchmark_folder=results / "benchmarks",
         absent={"rigamonti": "the data of rigamonti are given on request"},
         left_out={"wo_rigamonti": "rigamonti is not among the cohorts of this study"},
     )

@@ -202,7 +202,7 @@ def test_unknown_verdict_is_named(tmp_path):
 
 def test_study_without_cohorts_models_or_downloads(tmp_path):
     files, params = fake_study(tmp_path, cohorts=())
-    files.models, files.benchmarks = [], []
+    files.models, params.benchmark_folder = [], tmp_path / "none"
     report.build(files, params, tmp_path / "report", NOW, ORIGIN | {"commit": "unknown"})
     text = (tmp_path / "report/index.html").read_text(encoding="utf-8")
     for sentence in (
