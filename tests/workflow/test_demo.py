@@ -49,6 +49,39 @@ def test_it_takes_few_jobs_and_a_second_run_has_nothing_to_do(demo, snakemake):
     assert 20 <= len(jobs) <= 120
 
 
+def planned_rules(demo, snakemake):
+    """Return the rules that a dry run of the embedded study would run again."""
+    run = snakemake(demo, "--profile", "demo", "all", "-n")
+    assert run.returncode == 0, run.stderr[-2000:]
+    return set(re.findall(r"^(\w+) +\d+$", run.stdout, re.M)) - {"all", "total"}
+
+
+@pytest.mark.parametrize(
+    ("file", "before", "after", "again"),
+    [
+        ("workflow_scripts/pretrain/pretrain.py", "\ndef main(", "\n# a comment\ndef main(", set()),
+        ("virtues_core/model.py", '"""', '"""An edited docstring. ', set()),
+        (
+            "virtues_core/rotary.py",
+            "BASE = 10000.0",
+            "BASE = 1000.0",
+            {"pretrain", "embed", "fig2d"},
+        ),
+    ],
+)
+def test_only_code_that_computes_runs_again(demo, snakemake, file, before, after, again):
+    path = demo / file
+    text = path.read_text()
+    assert before in text
+    try:
+        path.write_text(text.replace(before, after, 1))
+        rules = planned_rules(demo, snakemake)
+    finally:
+        path.write_text(text)
+    assert rules >= again and bool(rules) == bool(again)
+    assert not rules & {"ingest", "preprocess", "embed_markers"}
+
+
 def test_no_job_takes_4_gb(results):
     for path in (results / "benchmarks").rglob("*.tsv"):
         memory = pd.read_csv(path, sep="\t", na_values=["-", "NA"])["max_rss"].max()
@@ -185,7 +218,7 @@ def test_the_probe_finds_planted_types(results, cohort, label):
     table = pd.read_csv(results / "figures/fig3b/source_data.csv")
     ours = table[(table["model"] == "all14") & (table["class"] != "macro-F1")]
     ours = ours[(ours["cohort"] == cohort) & (ours["label"] == label)]
-    assert numbers[f"{task}_all14"]["value"] > 1.1 * chance(ours["test_cells"])
+    assert numbers[f"{task}_all14"]["value"] > 4 * chance(ours["test_cells"])
     assert numbers["C110"]["status"].startswith("not run: ")
 
 

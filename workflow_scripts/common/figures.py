@@ -123,6 +123,7 @@ def scale_bar(axis, um_per_pixel=1.0, length=None, colour="white"):
 
 def _save_picture(figure, stem, simulated):
     word = _mark_simulated(figure) if simulated else None
+    _settle_layout(figure)
     try:
         with matplotlib.style.context(STYLE):  # svg.hashsalt and fonttype act when saving
             for suffix, metadata in METADATA.items():
@@ -131,6 +132,18 @@ def _save_picture(figure, stem, simulated):
     finally:
         if word is not None:
             word.remove()
+
+
+def _settle_layout(figure):
+    """Fix where the layout puts the axes, to a millionth of the figure.
+
+    Its solver's last digits depend on memory addresses, and svg names clip paths after them.
+    """
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")
+    for axis in figure.axes:
+        left, bottom, width, height = axis.get_position(original=True).bounds
+        axis.set_position([round(side, 6) for side in (left, bottom, width, height)])
 
 
 def _mark_simulated(figure):

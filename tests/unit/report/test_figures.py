@@ -47,6 +47,25 @@ def test_bytes_are_the_same_on_every_run(tmp_path):
         assert "Software" not in image.info
 
 
+def test_the_last_digits_of_a_layout_do_not_reach_the_picture(tmp_path, monkeypatch):
+    settle = figures._settle_layout
+
+    def shifted(figure):
+        engine = figure.get_layout_engine()
+        figure.draw_without_rendering()
+        figure.set_layout_engine("none")
+        for axis in figure.axes:
+            box = axis.get_position(original=True)
+            axis.set_position([box.x0 + 1e-12, box.y0, box.width, box.height + 1e-12])
+        assert engine is not None
+        settle(figure)
+
+    one = save(tmp_path / "one")
+    monkeypatch.setattr(figures, "_settle_layout", shifted)
+    two = save(tmp_path / "two")
+    assert (one / "fig2d.svg").read_bytes() == (two / "fig2d.svg").read_bytes()
+
+
 def test_simulated_is_written_on_the_picture_alone(tmp_path):
     real, simulated = save(tmp_path / "real"), save(tmp_path / "simulated", simulated=True)
     assert ">simulated</text>" in (simulated / "fig2d.svg").read_text()
