@@ -147,3 +147,20 @@ rule preprocess:
         "Preprocessing {wildcards.cohort}"
     script:
         "../workflow_scripts/cohorts/preprocess.py"
+
+
+# Without an output it answers each time it is asked.
+rule check_panel:
+    log:
+        f"{LOGS}/check_panel.log",
+    localrule: True
+    resources:
+        mem_mb=megabytes(2000),
+        runtime=60,
+    params:
+        cohort=config["cohort"],
+        trained=[str(STUDY.cohorts[cohort].path) for cohort in STUDY.instances[VIRTUES]],
+    message:
+        "Comparing a panel with the markers of the model"
+    script:
+        "../workflow_scripts/cohorts/check_panel.py"

@@ -1,6 +1,7 @@
 # Settings, checked, and the names that all rules share.
 from workflow_scripts.common.code_hash import code_hash as code
 from workflow_scripts.common.cluster import check_slurm
+from workflow_scripts.common.cohort import load_cohort
 from workflow_scripts.common.errors import InputError
 from workflow_scripts.common.provenance import listing
 from workflow_scripts.common.study import Study
@@ -9,6 +10,8 @@ from workflow_scripts.common.targets import load_targets
 try:
     STUDY = Study(config)
     TARGETS = {target["id"]: target for target in load_targets()}
+    if config["cohort"]:
+        load_cohort(config["cohort"])  # so that a bad path is one sentence, not a failed job
 except InputError as error:
     raise WorkflowError(str(error))
 

@@ -7,9 +7,10 @@ import numpy as np
 
 from workflow_scripts.common.figures import colour, figsize, save_target, style
 from workflow_scripts.common.job import run
+from workflow_scripts.common.marker_names import read_aliases
 from workflow_scripts.common.names import name
 from workflow_scripts.common.numbers import not_run, number
-from workflow_scripts.overview.panels import read_aliases, read_panels
+from workflow_scripts.overview.panels import read_panels
 
 HISTONE_H3 = "P68431"
 GAP = 0.08  # of the circle stays open for the names of the rings

@@ -4,11 +4,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from workflow_scripts.common.marker_names import read_aliases
 from workflow_scripts.common.targets import RESOURCES
 from workflow_scripts.overview.fig1b import draw, marker_order, panel_numbers
 from workflow_scripts.overview.fig1c import size_numbers
 from workflow_scripts.overview.label_maps import label_map
-from workflow_scripts.overview.panels import cohort_panel, read_aliases, read_panels
+from workflow_scripts.overview.panels import cohort_panel, read_panels
 from workflow_scripts.overview.sizes import cohort_size
 from workflow_scripts.overview.tableS2 import marker_table
 
