@@ -34,6 +34,7 @@ class Cohort:
     terms: str = ""
     remarks: str = ""
     size: str = ""
+    published: dict = field(default_factory=dict)  # images, patients, cells, as far as known
     held_out: bool = False  # never in a pretraining
     alternative: dict = field(default_factory=dict)
     defects: list = field(default_factory=list)
