@@ -111,6 +111,14 @@ def cohort_sources(cohort):
     return sources
 
 
+def new_labels(wildcards):
+    """The re-annotated labels of a cohort whose verified images are listed; else nothing."""
+    cohort = STUDY.cohorts[wildcards.cohort]
+    if cohort.verified_images(config["archives"]) is None:
+        return {}
+    return {"reannotated": f"{R}/ingest/{cohort.id}/reannotated.parquet"}
+
+
 def label_map_files(cohort):
     """Return the files that a table of classes is made of; none for a cohort that is not here."""
     here = next((c for c in COHORTS if c.removeprefix("sim_") == cohort), None)

@@ -50,3 +50,15 @@ def test_without_one_cohort_the_rest_of_the_study_is_planned(absent, archives):
     assert {"fig1b", "fig2d", "tableS3", "tableS4", "tableS5", "tableS6"} <= figures
     inputs = {str(path) for job in jobs for path in job.input}
     assert not any(f"/{absent}/" in path for path in inputs)
+
+
+def test_cells_are_labelled_anew_once_the_verified_images_are_listed(tmp_path):
+    settings = {"archives": str(tmp_path), "cohorts": COHORTS}
+    assert "reannotate" not in {job.rule.name for job in planned_jobs(overrides=settings)}
+    (tmp_path / "cords2024").mkdir()
+    (tmp_path / "cords2024/verified_images.csv").write_text("tissue_id\n175_C_57\n")
+    jobs = planned_jobs(overrides=settings)
+    [job] = [job for job in jobs if job.rule.name == "reannotate"]
+    assert job.wildcards.cohort == "cords2024" and job.log and job.benchmark
+    readers = [job for job in jobs if any("reannotated.parquet" in str(p) for p in job.input)]
+    assert [(job.rule.name, job.wildcards.cohort) for job in readers] == [("split", "cords2024")]

@@ -59,6 +59,17 @@ class Cohort:
         folder = self.source.get("folder")
         return None if folder is None else (self.path.parent / folder).resolve()
 
+    def verified_images(self, archives):
+        """The list of images with verified labels, from which others are re-annotated, or None.
+
+        It lies with the data; `archives` is the folder of all cohorts' archives.
+        """
+        settings = (self.cells or {}).get("reannotate")
+        if settings is None:
+            return None
+        path = (self.folder or Path(archives) / self.id) / settings["verified"]
+        return path if path.is_file() else None
+
     @property
     def files(self):
         """The files to retrieve (list of dicts); none for a cohort on disk."""
@@ -109,8 +120,14 @@ def load_cohort(id_or_path):
     _check_source(cohort)
     _check_patterns(cohort)
     _check_tasks(cohort)
+    labels = (cohort.cells or {}).get("labels", {})
+    for label in (cohort.cells or {}).get("reannotate", {}).get("labels", []):
+        if label not in labels:
+            raise InputError(
+                f"{path}: key 'cells.reannotate.labels' names {label!r}, expected some of "
+                f"cells.labels: {', '.join(labels)}."
+            )
     for name, mapping in (cohort.cells or {}).get("maps", {}).items():
-        labels = cohort.cells.get("labels", {})
         if mapping["from"] not in labels:
             raise InputError(
                 f"{path}: key 'cells.maps.{name}.from' is {mapping['from']!r}, expected one of "
