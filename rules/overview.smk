@@ -91,6 +91,7 @@ rule tableS1:
     params:
         code=code("workflow_scripts/overview/tableS1.py"),
         target=TARGETS["tableS1"],
+        absent=STUDY.absent,
         cohort_folders=[cohort_folder(cohort) for cohort in COHORTS],
         simulated=config["simulated"],
     message:

@@ -159,6 +159,21 @@ def absent_reason(cohort, folder):
     )
 
 
+def not_ingested(present, absent):
+    """Return [(Cohort, reason)] of the paper's cohorts that are not among the ids `present`.
+
+    `absent`: id -> why its data are not here. A simulated cohort stands for the one it imitates.
+    """
+    stood_for = {name.removeprefix("sim_") for name in present}
+    paths = sorted((ROOT / "cohorts").glob("*.yaml"))
+    reason = "not among the cohorts of this study"
+    return [
+        (load_cohort(path), absent.get(path.stem, reason))
+        for path in paths
+        if path.stem not in stood_for
+    ]
+
+
 def local_path(url):
     """Return the path of a file:// URL, or None for another one."""
     return Path(unquote(urlparse(url).path)) if url.startswith("file://") else None

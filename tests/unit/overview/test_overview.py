@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from workflow_scripts.common.cohort import load_cohort
 from workflow_scripts.common.marker_names import read_aliases
 from workflow_scripts.common.targets import RESOURCES
 from workflow_scripts.overview.fig1b import draw, marker_order, panel_numbers
@@ -11,6 +12,7 @@ from workflow_scripts.overview.fig1c import size_numbers
 from workflow_scripts.overview.label_maps import label_map
 from workflow_scripts.overview.panels import cohort_panel, read_panels
 from workflow_scripts.overview.sizes import cohort_size
+from workflow_scripts.overview.tableS1 import all_cohorts
 from workflow_scripts.overview.tableS2 import marker_table
 
 PANELS = {
@@ -116,3 +118,16 @@ def test_a_label_map_counts_cells_also_of_labels_that_do_not_occur():
     assert table["phenotype"].tolist() == ["CD4", "CD8", "B"]
     np.testing.assert_array_equal(table["cells"], [2, 0, 1])
     assert set(table["provenance"]) == {"a b"}
+
+
+def test_the_table_of_cohorts_has_all_fifteen_with_the_published_sizes_beside_ours():
+    cohort = load_cohort("danenberg2022")
+    row = {"cohort": "danenberg2022", "images": 700, "patients": 600, "tissue_mm2": 1.5}
+    table = all_cohorts(pd.DataFrame([row]), [cohort], {"wang2023": "given on request"})
+    assert len(table) == 15 and table["cohort"].is_unique
+    rows = table.set_index("cohort")
+    ours = rows.loc["danenberg2022"]
+    assert (ours["images"], ours["published_images"], ours["status"]) == (700, 794, "ingested")
+    assert rows.loc["wang2023", "status"] == "not run: given on request"
+    assert rows.loc["hu2023", "status"] == "not run: not among the cohorts of this study"
+    assert pd.isna(rows.loc["hu2023", "images"]) and pd.isna(rows.loc["hu2023", "published_images"])
