@@ -11,6 +11,7 @@ rule fig1b:
     input:
         channels=CHANNEL_TABLES,
         markers="resources/markers.csv",
+        cards=[STUDY.cohorts[cohort].path for cohort in COHORTS],
     output:
         numbers=f"{R}/figures/fig1b/numbers.json",
     log:

@@ -32,6 +32,7 @@ class Cohort:
     simulated: bool = False
     modality: str = "imc"
     terms: str = ""
+    organs: list = field(default_factory=list)
     remarks: str = ""
     size: str = ""
     published: dict = field(default_factory=dict)  # images, patients, cells, as far as known

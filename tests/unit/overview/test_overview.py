@@ -4,10 +4,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from workflow_scripts.common.cohort import load_cohort
+from workflow_scripts.common.cohort import ROOT, load_cohort
 from workflow_scripts.common.marker_names import read_aliases
 from workflow_scripts.common.targets import RESOURCES
-from workflow_scripts.overview.fig1b import draw, marker_order, panel_numbers
+from workflow_scripts.overview.fig1b import draw, marker_order, organ_number, panel_numbers
 from workflow_scripts.overview.fig1c import size_numbers
 from workflow_scripts.overview.label_maps import label_map
 from workflow_scripts.overview.panels import cohort_panel, read_panels
@@ -53,11 +53,21 @@ def test_a_name_with_another_accession_is_not_the_marker_of_the_table():
 
 
 def test_numbers_count_markers_accessions_and_cohorts(panels):
-    numbers = panel_numbers(panels, held_out=["skin"])
+    organs = {"lung": ["lung", "tonsil"], "breast": ["breast"], "skin": ["skin", "head and neck"]}
+    numbers = panel_numbers(panels, ["skin"], organs)
     values = {claim: entry["value"] for claim, entry in numbers.items()}
-    assert values == {"C005": 4, "C006": 3, "C007": None, "C008": 2, "C013": 1}
+    assert values == {"C005": 4, "C006": 3, "C007": 4, "C008": 2, "C013": 1}
     assert numbers["C005"]["careful"]["value"] == 4
-    assert numbers["C007"]["status"].startswith("not run: ")
+    assert numbers["C007"]["careful"]["value"] == 5
+    assert panel_numbers(panels, [], {"lung": []})["C007"]["status"].startswith("not run: ")
+
+
+def test_organs_of_the_fifteen_cohorts():
+    paths = (ROOT / "cohorts").glob("*.yaml")
+    organs = {cohort.id: cohort.organs for cohort in map(load_cohort, paths)}
+    assert all(organs.values()) and len(organs) == 15
+    entry = organ_number(organs)
+    assert (entry["value"], entry["careful"]["value"]) == (8, 9)
 
 
 def test_shared_markers_come_first_and_every_marker_has_its_spoke(panels):
