@@ -11,7 +11,7 @@ SNAKEMAKE := $(BIN)/snakemake --cores $(CORES)
 # One thread per job: two jobs at a time are faster than one with two threads.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: help install browser demo test real rulegraph lint clean
+.PHONY: help install browser demo plan test real rulegraph lint clean
 
 help:
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## */	/' | expand -t 12
@@ -33,6 +33,10 @@ browser: ## install a browser for the report's test, where apt may
 demo: $(INSTALLED) ## the whole study on simulated cohorts
 	$(BIN)/snakemake --profile demo all
 	@echo "Report: $(CURDIR)/results/demo/report/index.html"
+
+plan: $(INSTALLED) ## what a study would run and take; STUDY=demo/study.yaml for an overlay
+	@$(BIN)/python -m workflow_scripts.plan $(TARGET) $(if $(STUDY),--configfile $(STUDY)) \
+	  $(if $(RATE),--rate $(RATE)) $(if $(SHARE),--share $(SHARE))
 
 test: $(INSTALLED) browser ## all tests
 	$(BIN)/python -m pytest -n $(CORES) --dist loadfile

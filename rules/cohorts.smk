@@ -82,8 +82,38 @@ rule ingest:
         "../workflow_scripts/cohorts/ingest.py"
 
 
+# Only where the list of verified images is there; see cells.reannotate of the cohort's file.
+rule reannotate:
+    input:
+        cohort=lambda w: STUDY.cohorts[w.cohort].path,
+        verified=lambda w: STUDY.cohorts[w.cohort].verified_images(config["archives"]),
+        tissues=f"{R}/ingest/{{cohort}}/tissues.parquet",
+        cells=f"{R}/ingest/{{cohort}}/cells.parquet",
+        channels=f"{R}/ingest/{{cohort}}/channels.parquet",
+        images=f"{R}/ingest/{{cohort}}/images",
+        cell_masks=f"{R}/ingest/{{cohort}}/cell_masks",
+    output:
+        cells=f"{R}/ingest/{{cohort}}/reannotated.parquet",
+        summary=f"{R}/ingest/{{cohort}}/reannotated.json",
+    log:
+        f"{LOGS}/reannotate/{{cohort}}.log",
+    benchmark:
+        f"{BENCH}/reannotate/{{cohort}}.tsv"
+    threads: config["cohort_threads"]
+    resources:
+        mem_mb=megabytes(8000),
+        runtime=12 * 60,
+    params:
+        code=code("workflow_scripts/cohorts/reannotate.py"),
+    message:
+        "Labelling the cells of {wildcards.cohort} anew"
+    script:
+        "../workflow_scripts/cohorts/reannotate.py"
+
+
 rule split:
     input:
+        unpack(new_labels),
         tissues=f"{R}/ingest/{{cohort}}/tissues.parquet",
         cells=f"{R}/ingest/{{cohort}}/cells.parquet",
         images=f"{R}/ingest/{{cohort}}/images",
@@ -147,3 +177,20 @@ rule preprocess:
         "Preprocessing {wildcards.cohort}"
     script:
         "../workflow_scripts/cohorts/preprocess.py"
+
+
+# Without an output it answers each time it is asked.
+rule check_panel:
+    log:
+        f"{LOGS}/check_panel.log",
+    localrule: True
+    resources:
+        mem_mb=megabytes(2000),
+        runtime=60,
+    params:
+        cohort=config["cohort"],
+        trained=[str(STUDY.cohorts[cohort].path) for cohort in STUDY.instances[VIRTUES]],
+    message:
+        "Comparing a panel with the markers of the model"
+    script:
+        "../workflow_scripts/cohorts/check_panel.py"

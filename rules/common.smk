@@ -1,6 +1,7 @@
 # Settings, checked, and the names that all rules share.
 from workflow_scripts.common.code_hash import code_hash as code
 from workflow_scripts.common.cluster import check_slurm
+from workflow_scripts.common.cohort import load_cohort
 from workflow_scripts.common.errors import InputError
 from workflow_scripts.common.provenance import listing
 from workflow_scripts.common.study import Study
@@ -9,6 +10,8 @@ from workflow_scripts.common.targets import load_targets
 try:
     STUDY = Study(config)
     TARGETS = {target["id"]: target for target in load_targets()}
+    if config["cohort"]:
+        load_cohort(config["cohort"])  # so that a bad path is one sentence, not a failed job
 except InputError as error:
     raise WorkflowError(str(error))
 
@@ -106,6 +109,14 @@ def cohort_sources(cohort):
     if cohort.folder is None:
         sources["retrieved"] = f"{config['archives']}/{cohort.id}/retrieved.json"
     return sources
+
+
+def new_labels(wildcards):
+    """The re-annotated labels of a cohort whose verified images are listed; else nothing."""
+    cohort = STUDY.cohorts[wildcards.cohort]
+    if cohort.verified_images(config["archives"]) is None:
+        return {}
+    return {"reannotated": f"{R}/ingest/{cohort.id}/reannotated.parquet"}
 
 
 def label_map_files(cohort):

@@ -11,6 +11,7 @@ rule fig1b:
     input:
         channels=CHANNEL_TABLES,
         markers="resources/markers.csv",
+        cards=[STUDY.cohorts[cohort].path for cohort in COHORTS],
     output:
         numbers=f"{R}/figures/fig1b/numbers.json",
     log:
@@ -91,6 +92,7 @@ rule tableS1:
     params:
         code=code("workflow_scripts/overview/tableS1.py"),
         target=TARGETS["tableS1"],
+        absent=STUDY.absent,
         cohort_folders=[cohort_folder(cohort) for cohort in COHORTS],
         simulated=config["simulated"],
     message:

@@ -18,6 +18,7 @@ OTHER = {
     "seeds": [7],
     "device": "cpu",
     "cohorts": ["danenberg2022"],
+    "cohort": "hoch2022",
     "simulation": {
         "seed": 1,
         "patients": 2,
@@ -51,6 +52,7 @@ OTHER = {
 }
 # They change no number and so no job; scripts read them from the configuration.
 UNTRACKED = {
+    "cohort",  # of the rule check_panel, which is no part of the study
     "offline",
     "pretrain.workers",
     "pretrain.checkpoint_minutes",

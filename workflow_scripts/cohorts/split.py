@@ -152,10 +152,23 @@ def link(path, target):
     os.replace(partial, path)
 
 
+def take_labels(cells, new):
+    """Return `cells` with the labels of `new` (tissue_id, cell_id, labels), a row for each cell.
+
+    What they were called before is kept as `<label>_published`.
+    """
+    key = ["tissue_id", "cell_id"]
+    labels = [name for name in new.columns if name not in key]
+    kept = cells.rename(columns={label: f"{label}_published" for label in labels})
+    return kept.merge(new, on=key, how="left", validate="one_to_one")
+
+
 def main(snakemake):
     """Filter, draw, split, then write the published tables and link the images and masks."""
     files, out, params = snakemake.input, snakemake.output, snakemake.params
     tissues, cells = pd.read_parquet(files.tissues), pd.read_parquet(files.cells)
+    if getattr(files, "reannotated", None):
+        cells = take_labels(cells, pd.read_parquet(files.reannotated))
     chosen, exclusions, drawn = choose_tissues(
         tissues,
         lambda tissue_id: read_mask(Path(files.tissue_masks) / f"{tissue_id}.npz"),

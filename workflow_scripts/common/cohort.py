@@ -32,8 +32,10 @@ class Cohort:
     simulated: bool = False
     modality: str = "imc"
     terms: str = ""
+    organs: list = field(default_factory=list)
     remarks: str = ""
     size: str = ""
+    published: dict = field(default_factory=dict)  # images, patients, cells, as far as known
     held_out: bool = False  # never in a pretraining
     alternative: dict = field(default_factory=dict)
     defects: list = field(default_factory=list)
@@ -57,6 +59,17 @@ class Cohort:
         """The folder with the data, or None for a cohort that is retrieved."""
         folder = self.source.get("folder")
         return None if folder is None else (self.path.parent / folder).resolve()
+
+    def verified_images(self, archives):
+        """The list of images with verified labels, from which others are re-annotated, or None.
+
+        It lies with the data; `archives` is the folder of all cohorts' archives.
+        """
+        settings = (self.cells or {}).get("reannotate")
+        if settings is None:
+            return None
+        path = (self.folder or Path(archives) / self.id) / settings["verified"]
+        return path if path.is_file() else None
 
     @property
     def files(self):
@@ -108,8 +121,14 @@ def load_cohort(id_or_path):
     _check_source(cohort)
     _check_patterns(cohort)
     _check_tasks(cohort)
+    labels = (cohort.cells or {}).get("labels", {})
+    for label in (cohort.cells or {}).get("reannotate", {}).get("labels", []):
+        if label not in labels:
+            raise InputError(
+                f"{path}: key 'cells.reannotate.labels' names {label!r}, expected some of "
+                f"cells.labels: {', '.join(labels)}."
+            )
     for name, mapping in (cohort.cells or {}).get("maps", {}).items():
-        labels = cohort.cells.get("labels", {})
         if mapping["from"] not in labels:
             raise InputError(
                 f"{path}: key 'cells.maps.{name}.from' is {mapping['from']!r}, expected one of "
@@ -139,6 +158,21 @@ def absent_reason(cohort, folder):
         f"the data of {cohort.id} are {how} ({source}); put {', '.join(missing)} into "
         f"{folder if cohort.folder is None else folder.parent}"
     )
+
+
+def not_ingested(present, absent):
+    """Return [(Cohort, reason)] of the paper's cohorts that are not among the ids `present`.
+
+    `absent`: id -> why its data are not here. A simulated cohort stands for the one it imitates.
+    """
+    stood_for = {name.removeprefix("sim_") for name in present}
+    paths = sorted((ROOT / "cohorts").glob("*.yaml"))
+    reason = "not among the cohorts of this study"
+    return [
+        (load_cohort(path), absent.get(path.stem, reason))
+        for path in paths
+        if path.stem not in stood_for
+    ]
 
 
 def local_path(url):

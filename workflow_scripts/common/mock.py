@@ -9,15 +9,24 @@ from pathlib import Path
 from snakemake.api import SnakemakeApi
 from snakemake.exceptions import WorkflowError
 from snakemake.iocontainers import Snakemake
-from snakemake.settings.types import ConfigSettings, OutputSettings, Quietness, ResourceSettings
+from snakemake.settings.enums import RerunTrigger
+from snakemake.settings.types import (
+    ConfigSettings,
+    DAGSettings,
+    OutputSettings,
+    Quietness,
+    ResourceSettings,
+)
 
 ROOT = Path(__file__).resolve().parents[2]
+TRIGGERS = RerunTrigger.all() - {RerunTrigger.CODE}
 
 
-def planned_jobs(configfiles=(), overrides=None, target="all"):
+def planned_jobs(configfiles=(), overrides=None, target="all", pending=False):
     """Return every job of the graph of `target`, done or not, as Snakemake would run it.
 
-    `configfiles`: overlays of config.yaml; `overrides`: a mapping merged over them.
+    `configfiles`: overlays of config.yaml; `overrides`: a mapping merged over them; `pending`:
+    only the jobs that are still to be run, by the triggers of the profiles.
     """
     with contextlib.chdir(ROOT), SnakemakeApi(OutputSettings(quiet={Quietness.ALL})) as api:
         plan = api.workflow(
@@ -28,13 +37,13 @@ def planned_jobs(configfiles=(), overrides=None, target="all"):
             snakefile=ROOT / "Snakefile",
         )
         workflow = plan._workflow
-        plan.dag()
+        plan.dag(DAGSettings(rerun_triggers=TRIGGERS))
         workflow.dag_settings.targets = {target}
         workflow._prepare_dag(
-            forceall=True, ignore_incomplete=True, lock_warn_only=True, nolock=True
+            forceall=not pending, ignore_incomplete=True, lock_warn_only=True, nolock=True
         )
         workflow._build_dag()
-        return list(workflow.dag.jobs)
+        return list(workflow.dag.needrun_jobs() if pending else workflow.dag.jobs)
 
 
 def snakemake_from_command_line(rule, arguments):

@@ -10,8 +10,10 @@ from urllib3.util.retry import Retry
 from workflow_scripts.common.accession import ACCESSION
 from workflow_scripts.common.errors import InputError
 from workflow_scripts.common.job import log, run
+from workflow_scripts.common.marker_names import read_aliases
 from workflow_scripts.common.staging import staged
 from workflow_scripts.markers.fasta import format_record, parse_fasta
+from workflow_scripts.markers.genes import check_genes
 from workflow_scripts.markers.measured import measured_accessions
 
 USER_AGENT = "virtues-study/0.1 (python-requests)"
@@ -153,6 +155,7 @@ def main(snakemake):
         )
     else:
         records = sequences_from_file(params.sequences, cohorts)
+    check_genes(records, read_aliases().values())
     with staged(snakemake.output.sequences) as [part]:
         part.write_text("".join(format_record(a, *record) for a, record in records.items()))
     lengths = [len(sequence) for _, sequence in records.values()]

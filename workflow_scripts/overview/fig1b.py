@@ -5,18 +5,37 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import numpy as np
 
+from workflow_scripts.common.cohort import load_cohort
 from workflow_scripts.common.figures import colour, figsize, save_target, style
 from workflow_scripts.common.job import run
+from workflow_scripts.common.marker_names import read_aliases
 from workflow_scripts.common.names import name
 from workflow_scripts.common.numbers import not_run, number
-from workflow_scripts.overview.panels import read_aliases, read_panels
+from workflow_scripts.overview.panels import read_panels
 
 HISTONE_H3 = "P68431"
+SITES = {"tonsil": "head and neck"}
 GAP = 0.08  # of the circle stays open for the names of the rings
 
 
-def panel_numbers(panels, held_out):
-    """Return the entries of the statements about panels; `held_out`: cohorts never trained on."""
+def organ_number(organs):
+    """Return the number of organ sites; `organs`: {cohort: names}.
+
+    The paper does not say what counts as one: a tonsil is of head and neck here.
+    """
+    named = {organ for names in organs.values() for organ in names}
+    if not named:
+        return not_run("no cohort file names its organs")
+    sites = {SITES.get(organ, organ) for organ in named}
+    apart = (len(named), "organs counted apart as the cohort files name them")
+    return number(len(sites), n=len(organs), careful=apart)
+
+
+def panel_numbers(panels, held_out, organs):
+    """Return the entries of the statements about panels.
+
+    `held_out`: cohorts never trained on; `organs`: {cohort: names of organs}.
+    """
     cohorts = list(panels["cohort"].unique())
     trained = [cohort for cohort in cohorts if cohort not in held_out]
     with_h3 = panels.loc[panels["uniprot"] == HISTONE_H3, "cohort"].unique()
@@ -28,7 +47,7 @@ def panel_numbers(panels, held_out):
             careful=(accessions, "distinct accessions: one may stand for several markers"),
         ),
         "C006": number(len(cohorts)),
-        "C007": not_run("the paper does not say which organ each cohort counts for"),
+        "C007": organ_number(organs),
         "C008": number(len(trained)),
         "C013": number(len(set(trained) - set(with_h3))),
     }
@@ -83,7 +102,9 @@ def main(snakemake):
     style()
     params = snakemake.params
     panels = read_panels(snakemake.input.channels, read_aliases(snakemake.input.markers))
-    numbers = panel_numbers(panels, params.held_out)
+    cohorts = map(load_cohort, snakemake.input.cards)
+    organs = {cohort.id: cohort.organs for cohort in cohorts}
+    numbers = panel_numbers(panels, params.held_out, organs)
     folder = Path(snakemake.output.numbers).parent
     caption = params.target["caption"]
     save_target(folder, "fig1b", draw(panels), panels, numbers, caption, params.simulated)

@@ -1,22 +1,10 @@
 """Which marker is measured in which cohort, with markers named alike across cohorts."""
 
-import csv
 from pathlib import Path
 
 import pandas as pd
 
 COLUMNS = ["cohort", "channel", "marker", "uniprot", "kind", "nuclear"]
-
-
-def read_aliases(path):
-    """Return {spelling in lower case: row of resources/markers.csv}, names before aliases."""
-    with Path(path).open(newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
-    known = {row["marker"].lower(): row for row in rows}
-    for row in rows:
-        for alias in filter(None, row["aliases"].split(";")):
-            known.setdefault(alias.lower(), row)
-    return known
 
 
 def cohort_panel(cohort, channels, aliases):

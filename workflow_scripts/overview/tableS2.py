@@ -6,7 +6,8 @@ import pandas as pd
 
 from workflow_scripts.common.figures import save_target
 from workflow_scripts.common.job import run
-from workflow_scripts.overview.panels import read_aliases, read_panels
+from workflow_scripts.common.marker_names import read_aliases
+from workflow_scripts.overview.panels import read_panels
 
 
 def marker_table(panels):

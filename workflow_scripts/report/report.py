@@ -93,7 +93,7 @@ def build(files, params, folder, now, origin):
             groups=groups,
             statements=statements,
             cohorts=cohorts,
-            absent=params.absent,
+            absent=tables.absent_rows([c["id"] for c in cohorts], params.absent),
             left_out=params.left_out,
             curves=curves,
             models=[tables.model_row(path) for path in files.models],

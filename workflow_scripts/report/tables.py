@@ -10,6 +10,7 @@ from pathlib import Path
 import pandas as pd
 import pyarrow.parquet as pq
 
+from workflow_scripts.common.cohort import not_ingested
 from workflow_scripts.common.errors import InputError
 from workflow_scripts.common.validation import read_yaml
 
@@ -26,6 +27,7 @@ def cohort_row(card, tissues, cells, exclusions, sub_images, channels, ingest):
     return {
         **{key: card.get(key, "") for key in ("id", "title", "citation", "licence", "access")},
         "simulated": bool(card.get("simulated")),
+        "published": published_sizes(card.get("published", {})),
         "found": len(tissues) + len(excluded),
         "kept": len(tissues),
         "train": int((tissues["split"] == "train").sum()),
@@ -40,6 +42,32 @@ def cohort_row(card, tissues, cells, exclusions, sub_images, channels, ingest):
         "excluded": grouped_reasons(excluded["reason"]),
         "warnings": _read_json(ingest).get("warnings", []),
     }
+
+
+def published_sizes(published):
+    """Return the sizes of a cohort file's `published` in words, empty where none is known."""
+    sizes = {key: published[key] for key in ("images", "patients", "cells") if key in published}
+    return ", ".join(f"{count:,} {what}" for what, count in sizes.items())
+
+
+def absent_rows(present, absent):
+    """Return what the report says of cohorts that are not in this run, with the reason.
+
+    `present`: ids of those that are; `absent`: id -> why its data are not here.
+    """
+    facts = ("id", "title", "citation", "licence", "access")
+    rows = [
+        {
+            **{key: getattr(cohort, key) for key in facts},
+            "published": published_sizes(cohort.published),
+            "reason": reason,
+        }
+        for cohort, reason in not_ingested(present, absent)
+    ]
+    named = {row["id"] for row in rows}
+    blank = dict.fromkeys((*facts, "published"), "")
+    own = [blank | {"id": i, "reason": reason} for i, reason in absent.items() if i not in named]
+    return rows + own
 
 
 def grouped_reasons(reasons):

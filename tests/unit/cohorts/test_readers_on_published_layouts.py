@@ -211,6 +211,10 @@ def test_danenberg2022(tmp_path, swapped):
     assert list(source.cells["cell_phenotype"])[1] == "Ep Ki67^{+}"
     assert source.warnings == [
         "tissue MB0003_110 is left out: the archive has no usable image or mask for it",
+        "cell table CellNeighbours.csv is absent; convert CellNeighbours.fst of record 7324285 to "
+        "CSV and put it beside the archives",
+        "cell table TMEStructuresAnnotation.csv is absent; put it from record 7324285 beside the "
+        "archives",
         "cells.maps.cell_type has no class for 'Never seen' (1 cells)",
     ]
 
@@ -225,3 +229,17 @@ def test_a_converted_table_beside_the_archive_serves(tmp_path):
     )
     (folder / "IMCClinical.csv").write_text(CLINICAL)
     assert read_source(folder, cohort).tissues[0].clinical["ERStatus"] == "pos"
+
+
+def test_structures_of_the_microenvironment_are_those_of_a_cells_edges(tmp_path):
+    """A structure stands on every edge of its cell; a cell in none has no edge."""
+    folder, cohort = breast(tmp_path, ISOTOPES), load_cohort("danenberg2022")
+    assert read_source(folder, cohort).cells["tme_structure"].isna().all()
+    edges = "from,to,ImageNumber,metabric_id,TMEStructure\n"
+    edges += "1,2,64,MB-0000,3\n1,3,64,MB-0000,3\n1,9,70,MB-0002,10\n"
+    (folder / "CellNeighbours.csv").write_text(edges)
+    table = "print_order,colours,Label\n3,red,TLS-like\n10,blue,Vascular stroma\n"
+    (folder / "TMEStructuresAnnotation.csv").write_text(table)
+    source = read_source(folder, cohort)
+    assert list(source.cells["tme_structure"].fillna("")) == ["TLS-like", "", "Vascular stroma"]
+    assert any(w.startswith("CellNeighbours.csv has no row for 1 of 3") for w in source.warnings)

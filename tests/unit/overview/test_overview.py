@@ -4,12 +4,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from workflow_scripts.common.cohort import ROOT, load_cohort
+from workflow_scripts.common.marker_names import read_aliases
 from workflow_scripts.common.targets import RESOURCES
-from workflow_scripts.overview.fig1b import draw, marker_order, panel_numbers
+from workflow_scripts.overview.fig1b import draw, marker_order, organ_number, panel_numbers
 from workflow_scripts.overview.fig1c import size_numbers
 from workflow_scripts.overview.label_maps import label_map
-from workflow_scripts.overview.panels import cohort_panel, read_aliases, read_panels
+from workflow_scripts.overview.panels import cohort_panel, read_panels
 from workflow_scripts.overview.sizes import cohort_size
+from workflow_scripts.overview.tableS1 import all_cohorts
 from workflow_scripts.overview.tableS2 import marker_table
 
 PANELS = {
@@ -50,11 +53,21 @@ def test_a_name_with_another_accession_is_not_the_marker_of_the_table():
 
 
 def test_numbers_count_markers_accessions_and_cohorts(panels):
-    numbers = panel_numbers(panels, held_out=["skin"])
+    organs = {"lung": ["lung", "tonsil"], "breast": ["breast"], "skin": ["skin", "head and neck"]}
+    numbers = panel_numbers(panels, ["skin"], organs)
     values = {claim: entry["value"] for claim, entry in numbers.items()}
-    assert values == {"C005": 4, "C006": 3, "C007": None, "C008": 2, "C013": 1}
+    assert values == {"C005": 4, "C006": 3, "C007": 4, "C008": 2, "C013": 1}
     assert numbers["C005"]["careful"]["value"] == 4
-    assert numbers["C007"]["status"].startswith("not run: ")
+    assert numbers["C007"]["careful"]["value"] == 5
+    assert panel_numbers(panels, [], {"lung": []})["C007"]["status"].startswith("not run: ")
+
+
+def test_organs_of_the_fifteen_cohorts():
+    paths = (ROOT / "cohorts").glob("*.yaml")
+    organs = {cohort.id: cohort.organs for cohort in map(load_cohort, paths)}
+    assert all(organs.values()) and len(organs) == 15
+    entry = organ_number(organs)
+    assert (entry["value"], entry["careful"]["value"]) == (8, 9)
 
 
 def test_shared_markers_come_first_and_every_marker_has_its_spoke(panels):
@@ -115,3 +128,16 @@ def test_a_label_map_counts_cells_also_of_labels_that_do_not_occur():
     assert table["phenotype"].tolist() == ["CD4", "CD8", "B"]
     np.testing.assert_array_equal(table["cells"], [2, 0, 1])
     assert set(table["provenance"]) == {"a b"}
+
+
+def test_the_table_of_cohorts_has_all_fifteen_with_the_published_sizes_beside_ours():
+    cohort = load_cohort("danenberg2022")
+    row = {"cohort": "danenberg2022", "images": 700, "patients": 600, "tissue_mm2": 1.5}
+    table = all_cohorts(pd.DataFrame([row]), [cohort], {"wang2023": "given on request"})
+    assert len(table) == 15 and table["cohort"].is_unique
+    rows = table.set_index("cohort")
+    ours = rows.loc["danenberg2022"]
+    assert (ours["images"], ours["published_images"], ours["status"]) == (700, 794, "ingested")
+    assert rows.loc["wang2023", "status"] == "not run: given on request"
+    assert rows.loc["hu2023", "status"] == "not run: not among the cohorts of this study"
+    assert pd.isna(rows.loc["hu2023", "images"]) and pd.isna(rows.loc["hu2023", "published_images"])

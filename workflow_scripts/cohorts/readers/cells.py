@@ -70,6 +70,7 @@ def _joined(files, spec):
         joined, missing = join(table, files, other)
         if joined is None:
             warnings.append(f"cell table {other['file']} is absent; {other.get('hint', '')}")
+            table = table.assign(**dict.fromkeys(other.get("columns", ())))
             continue
         table = joined
         if missing:

@@ -1,0 +1,1 @@
+"""What a study would run and take: `python -m workflow_scripts.plan`, or `make plan`."""
