@@ -57,7 +57,7 @@ def draw(examples, scale):
             for offset, view in enumerate(VIEWS):
                 tile(axes[row, column + offset], pictures[view][channel])
             axes[row, column + 1].set_title(marker, fontsize=5, pad=2)
-        axes[top, 0].set_ylabel(name(cohort).replace(" (simulated)", ""), fontsize=6)
+        axes[top, 0].set_ylabel(name(cohort).replace(" (simulated)", ""), fontsize=5)
         small_scale_bar(axes[top, 0])
         top += heights[cohort]
     for axis in axes.flat:

@@ -59,7 +59,7 @@ def _leads(cohorts, strategy):
 def per_cohort(scores, weights, common):
     """Return the model's and the baseline's mean, the lead and its paired test, per strategy."""
     numbers = {}
-    for metric, short in (("pearson_r", "r"), ("f1", "f1")):
+    for metric, short, prefix in (("pearson_r", "r", ""), ("f1", "f1", "f1_")):
         for strategy in PRINTED:
             key = f"{scores.cohort}_{strategy}"
             there, missing = counts(scores, strategy, metric)
@@ -74,11 +74,11 @@ def per_cohort(scores, weights, common):
             model, baseline = means(scores, strategy, metric)
             drawn = means(scores, strategy, metric, weights)
             numbers[f"{short}_{key}"] = number(model, *interval(drawn[0]), **ours)
-            numbers[f"{short}_baseline_{key}"] = number(baseline, *interval(drawn[1]), **ours)
+            numbers[f"{prefix}baseline_{key}"] = number(baseline, *interval(drawn[1]), **ours)
             lead = interval(drawn[0] - drawn[1])
-            numbers[f"{short}_lead_{key}"] = number(model - baseline, *lead, **ours)
+            numbers[f"{prefix}lead_{key}"] = number(model - baseline, *lead, **ours)
             one_each = means(scores, strategy, metric, np.eye(len(scores.patients)))
-            numbers[f"{short}_p_{key}"] = tested(paired_p(*one_each), ours)
+            numbers[f"{prefix}p_{key}"] = tested(paired_p(*one_each), ours)
     return numbers
 
 

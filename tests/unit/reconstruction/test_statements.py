@@ -102,8 +102,8 @@ def test_the_headline_is_resampled_and_a_lead_is_needed_under_every_strategy():
     assert numbers["C020"]["value"] == pytest.approx(0.7, abs=0.02)
     assert numbers["C020"]["low"] < numbers["C020"]["value"] < numbers["C020"]["high"]
     assert numbers["C021"]["value"] == 1 and numbers["C020"]["n"] == PATIENTS + 1
-    assert numbers["r_lead_good_niche"]["low"] > 0.4 and numbers["r_lead_one_niche"]["low"] is None
-    assert numbers["r_p_one_niche"]["status"] == "not run: fewer than three test patients"
+    assert numbers["lead_good_niche"]["low"] > 0.4 and numbers["lead_one_niche"]["low"] is None
+    assert numbers["p_one_niche"]["status"] == "not run: fewer than three test patients"
     assert numbers["r_far"]["status"] == "not run: data not supplied: on request"
     weak = planted(lambda strategy, marker: 0.1 if strategy == "marker" else 0.9)
     assert summarise_cohorts([weak], ["c"], 0, [0], "w", {})["C021"]["value"] == 0
