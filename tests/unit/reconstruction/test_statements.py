@@ -1,5 +1,7 @@
 """The paper's statements on planted sums: found where they hold, denied where they do not."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -7,8 +9,15 @@ from scipy.stats import wilcoxon
 
 from workflow_scripts.common.bootstrap import resamples
 from workflow_scripts.common.errors import InputError
-from workflow_scripts.common.numbers import check_numbers
-from workflow_scripts.reconstruction import draw_markers, fig2d, fig2f
+from workflow_scripts.common.numbers import check_numbers, read_numbers
+from workflow_scripts.reconstruction import (
+    draw_markers,
+    draw_zero_shot,
+    fig2d,
+    fig2f,
+    fig2h,
+    zero_shot_examples,
+)
 from workflow_scripts.reconstruction.draw_more_examples import further
 from workflow_scripts.reconstruction.fig2h import CLAIMS, Pair, summarise
 from workflow_scripts.reconstruction.fig2h import draw as draw_pair
@@ -167,3 +176,27 @@ def test_further_channels_are_not_those_of_figure_2():
     assert rest["first"]["markers"].tolist() == [f"m{i}" for i in range(4, 12)]
     assert rest["second"]["markers"].tolist() == ["m0", "m1", "m2"]
     assert "first" not in further({"first": short})
+
+
+def test_without_the_cohort_every_zero_shot_target_says_so(tmp_path):
+    reason = "data not supplied: the data of rigamonti are given on request"
+    params = {"absent": reason, "simulated": False, "settings": {}, "scale": "counts"}
+    targets = [{"id": name, "caption": "A caption."} for name in ("fig2g", "figS13", "figS14")]
+    examples = str(tmp_path / "examples.npz")
+    paths = [tmp_path / target["id"] / "numbers.json" for target in targets]
+    run(zero_shot_examples, params, {}, {"examples": examples})
+    given = {"examples": examples, "metrics": []}
+    run(draw_zero_shot, params | {"targets": targets}, given, {"numbers": paths})
+    for script in (fig2f, fig2h):
+        target = {"id": script.__name__.rpartition(".")[2], "caption": "A caption."}
+        paths.append(tmp_path / target["id"] / "numbers.json")
+        run(script, params | {"target": target}, {}, {"numbers": paths[-1]})
+    for path in paths:
+        record = read_numbers(path)
+        assert record["status"] == f"not run: {reason}" and not record["picture"]
+    assert set(record["numbers"]) == set(CLAIMS)
+
+
+def run(script, params, given, output):
+    parts = {"params": params, "input": given, "output": output}
+    script.main(SimpleNamespace(**{k: SimpleNamespace(**part) for k, part in parts.items()}))
