@@ -57,8 +57,16 @@ class CohortFiles:
 
     def accessions(self):
         """Return the accessions of the model-ready channels, in their order."""
+        return self._channels()["uniprot_id"].tolist()
+
+    def names(self):
+        """Return accession -> name of the channel, the first where several share one."""
+        channels = self._channels().drop_duplicates("uniprot_id")
+        return dict(zip(channels["uniprot_id"], channels["channel_name"], strict=True))
+
+    def _channels(self):
         channels = pd.read_parquet(self.folder / "imc/channels.parquet")
-        return channels[channels["qc_pass"] & channels["uniprot_id"].notna()]["uniprot_id"].tolist()
+        return channels[channels["qc_pass"] & channels["uniprot_id"].notna()]
 
     def standardization(self, name):
         """Return a table of `image_level_upper_quantiles`, `global_level_means` or `..._stds`."""

@@ -22,6 +22,7 @@ class Study:
         schema = yaml.safe_load((ROOT / "config.schema.yaml").read_text())
         check(config, schema, SETTINGS)
         self.config = config
+        self.zero_shot = config["reconstruction"]["zero_shot"]
         self.cohorts, self.absent = {}, {}  # cohorts by id; id -> why its data are not here
         for cohort in map(load_cohort, config["cohorts"]):
             reason = absent_reason(cohort, Path(config["archives"]) / cohort.id)
@@ -45,6 +46,21 @@ class Study:
         self._check_labels()
         self._check_markers()
         self._check_simulated()
+        self._check_zero_shot()
+
+    def zero_shot_absent(self):
+        """Return why no cohort can be reconstructed both zero-shot and in-domain, or None."""
+        cohort, instance = self.zero_shot["cohort"], self.zero_shot["instance"]
+        within = next(iter(self.instances))
+        if cohort in self.absent:
+            return f"data not supplied: {self.absent[cohort]}"
+        if cohort not in self.cohorts:
+            return f"{cohort} is not among the cohorts of this study"
+        if instance not in self.instances:
+            return f"{instance} is not among the trained instances of this study"
+        if cohort not in self.instances[within]:
+            return f"{within} was not trained on {cohort}"
+        return None
 
     def _check_models(self):
         known = [*self.instances, *self.left_out, *BASELINES]
@@ -125,6 +141,14 @@ class Study:
                     f"{SETTINGS}: simulated: cohort {cohort.id} is simulated; expected "
                     "`simulated: true`, so that no number passes for a measurement"
                 )
+
+    def _check_zero_shot(self):
+        cohort, instance = self.zero_shot["cohort"], self.zero_shot["instance"]
+        if cohort in self.instances.get(instance, []):
+            raise InputError(
+                f"{SETTINGS}: reconstruction.zero_shot.instance: {instance!r} trains on {cohort}; "
+                "expected an instance that leaves it out"
+            )
 
 
 def _falls(limits):

@@ -5,50 +5,58 @@ from itertools import islice
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from workflow_scripts.common.cohort_files import CohortFiles
-from workflow_scripts.common.correlation import MOMENTS, moments, pearson
 from workflow_scripts.common.crops import tissue_grid
 from workflow_scripts.common.embedders import open_embedder
 from workflow_scripts.common.job import log, run
 from workflow_scripts.reconstruction.evaluation import Baselines, masking_tasks, pixel_mask
+from workflow_scripts.reconstruction.metrics import SUMS, hidden_sums, pearson_r, tissue_means
 
 KEYS = ["tissue_id", "patient_id", "strategy", "seed", "marker", "accession", "predictor"]
 SCORES = ["tissue_id", "row", "col", "strategy", "r", "spread"]
+SCHEMA = pa.schema(
+    [(key, pa.int64() if key == "seed" else pa.string()) for key in KEYS]
+    + [(name, pa.float64()) for name in SUMS]
+)
 
 
-def evaluate_crop(model, baselines, crop, name, accessions, settings, seeds):
-    """Yield (task, channel, predictor, moments [6]) over the hidden pixels of one crop."""
+def evaluate_crop(model, baselines, thresholds, crop, name, accessions, settings, seeds):
+    """Yield (task, predictor, sums [len(task.channels), 9]) over the hidden pixels of a crop."""
     grid = settings["crop"] // settings["patch"]
     tasks = masking_tasks(name, accessions, grid, settings["mask_ratio"], seeds)
     while part := list(islice(tasks, settings["batch"])):
         masks = np.stack([task.mask for task in part])
         guesses = model.reconstruct([crop] * len(part), accessions, masks)
         for task, mask, guess in zip(part, masks, guesses, strict=True):
-            hidden = pixel_mask(mask, settings["patch"])
+            hidden, scored = pixel_mask(mask, settings["patch"]), task.channels
             plain = baselines.guess(task, crop, hidden)
-            for i, channel in enumerate(task.channels):
-                where = hidden[channel]
-                truth = crop[channel][where]
-                yield task, channel, "model", moments(truth, guess[channel][where])
-                yield task, channel, "baseline", moments(truth, plain[i][where])
+            for predictor, picture in (("model", guess[scored]), ("baseline", plain)):
+                known = crop[scored], picture, hidden[scored], thresholds[scored]
+                yield task, predictor, hidden_sums(*known)
 
 
-def evaluate_tissue(model, baselines, tissue, positions, settings, seeds, min_coverage):
-    """Return sums per strategy, seed, channel and predictor, and the mean r of every crop."""
+def evaluate_tissue(model, baselines, thresholds, tissue, positions, settings, seeds, min_coverage):
+    """Return the rows of sums per strategy, seed, channel and predictor, and every crop's mean r.
+
+    `thresholds` [C]: above it a pixel of a channel is positive (D18).
+    """
     accessions = [tissue.accessions[i] for i in positions]
     image, size = tissue.image(positions), settings["crop"]
-    sums, scores = defaultdict(lambda: np.zeros(len(MOMENTS))), []
+    sums, scores = defaultdict(lambda: np.zeros(len(SUMS))), []
     for row, col in tissue_grid(tissue.tissue_mask(), size, min_coverage):
         crop = image[:, row : row + size, col : col + size]
         name = f"{tissue.id} {row} {col}"
         r_of = defaultdict(list)
-        for task, channel, predictor, total in evaluate_crop(
-            model, baselines, crop, name, accessions, settings, seeds
+        for task, predictor, total in evaluate_crop(
+            model, baselines, thresholds, crop, name, accessions, settings, seeds
         ):
-            sums[task.strategy, task.seed, channel, predictor] += total
+            for channel, channel_total in zip(task.channels, total, strict=True):
+                sums[task.strategy, task.seed, channel, predictor] += channel_total
             if predictor == "model" and task.seed in (None, seeds[0]):
-                r_of[task.strategy].append(pearson(total))
+                r_of[task.strategy] += list(pearson_r(total))
         for strategy, values in r_of.items():
             values = [r for r in values if not np.isnan(r)]
             r, spread = np.mean(values) if values else np.nan, crop.std(axis=(1, 2)).mean()
@@ -58,12 +66,15 @@ def evaluate_tissue(model, baselines, tissue, positions, settings, seeds, min_co
         (tissue.id, patient, strategy, seed, markers[c], accessions[c], predictor, *total)
         for (strategy, seed, c, predictor), total in sums.items()
     ]
-    return rows, scores
+    return pd.DataFrame(rows, columns=[*KEYS, *SUMS]).astype({"seed": "Int64"}), scores
 
 
 def main(snakemake):
-    """Write the sums, from which every score and interval follows, and the score of each crop."""
-    settings = snakemake.params.settings
+    """Write the sums, from which every score and interval follows, and the score of each crop.
+
+    Sums are written tissue by tissue: nothing is kept but the crops' scores.
+    """
+    settings, seeds = snakemake.params.settings, snakemake.params.seeds
     min_coverage = snakemake.params.min_coverage
     cohort = CohortFiles(snakemake.params.cohort_folder)
     model = open_embedder(
@@ -73,21 +84,23 @@ def main(snakemake):
         settings,
         snakemake.params.device,
     )
-    rows, scores, baselines = [], [], None
-    for tissue in cohort.tissues("test"):
-        positions, left_out = model.usable(tissue.accessions)
-        if baselines is None:
-            log.info("%s: %d channels; left out: %s", cohort.id, len(positions), left_out or "none")
-            accessions = [tissue.accessions[i] for i in positions]
-            size = settings["crop"]
-            baselines = Baselines(cohort, positions, accessions, size, min_coverage)
-        tissue_rows, tissue_scores = evaluate_tissue(
-            model, baselines, tissue, positions, settings, snakemake.params.seeds, min_coverage
-        )
-        rows, scores = rows + tissue_rows, scores + tissue_scores
-        log.info("%s: %d rows of sums", tissue.id, len(tissue_rows))
-    table = pd.DataFrame(rows, columns=[*KEYS, *MOMENTS]).astype({"seed": "Int64"})
-    table.to_parquet(snakemake.output.moments, index=False)
+    scores, baselines = [], None
+    with pq.ParquetWriter(snakemake.output.moments, SCHEMA) as writer:
+        for tissue in cohort.tissues("test"):
+            positions, left_out = model.usable(tissue.accessions)
+            if baselines is None:
+                reason = left_out or "none"
+                log.info("%s: %d channels; left out: %s", cohort.id, len(positions), reason)
+                accessions = [tissue.accessions[i] for i in positions]
+                size = settings["crop"]
+                baselines = Baselines(cohort, positions, accessions, size, min_coverage)
+                thresholds = tissue_means(cohort.tissues("test"), positions)
+            rows, tissue_scores = evaluate_tissue(
+                model, baselines, thresholds, tissue, positions, settings, seeds, min_coverage
+            )
+            writer.write_table(pa.Table.from_pandas(rows, SCHEMA, preserve_index=False))
+            scores += tissue_scores
+            log.info("%s: %d rows of sums", tissue.id, len(rows))
     pd.DataFrame(scores, columns=SCORES).to_parquet(snakemake.output.scores, index=False)
 
 

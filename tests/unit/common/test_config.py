@@ -160,3 +160,20 @@ def test_a_cohort_whose_data_were_not_supplied_is_left_out_with_its_reason(confi
     assert "given on request" in study.absent["closed"]
     with pytest.raises(InputError, match="cohorts: none can be read.*given on request"):
         Study(changed(config, "cohorts", [restricted(tmp_path)]))
+
+
+def test_zero_shot_needs_a_cohort_that_one_model_saw_and_another_did_not(config):
+    assert Study(config).zero_shot_absent().startswith("data not supplied: the data of rigamonti")
+    zero_shot = config["reconstruction"]["zero_shot"]
+    zero_shot |= {"cohort": "hoch2022", "instance": "wo_hoch2022"}
+    assert Study(config).zero_shot_absent() is None
+    absent = Study(changed(config, "cohorts", ["cords2024", "damond2019"])).zero_shot_absent()
+    assert absent == "hoch2022 is not among the cohorts of this study"
+    zero_shot["instance"] = "wo_hoch"
+    absent = "wo_hoch is not among the trained instances of this study"
+    assert Study(config).zero_shot_absent() == absent
+    zero_shot |= {"cohort": "meyer2025", "instance": "wo_hoch2022"}
+    assert Study(config).zero_shot_absent() == "all14 was not trained on meyer2025"
+    zero_shot["cohort"] = "cords2024"
+    with pytest.raises(InputError, match="'wo_hoch2022' trains on cords2024; expected an instance"):
+        Study(config)

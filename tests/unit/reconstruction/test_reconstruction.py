@@ -1,12 +1,9 @@
 """Masking tasks, baselines and pooled scores, on small truths worked out by hand."""
 
 import numpy as np
-import pandas as pd
 import pytest
 from scipy.stats import pearsonr
 
-from workflow_scripts.common.bootstrap import interval, resamples
-from workflow_scripts.common.correlation import MOMENTS, moments
 from workflow_scripts.reconstruction.evaluation import (
     Baselines,
     masking_tasks,
@@ -14,12 +11,7 @@ from workflow_scripts.reconstruction.evaluation import (
     visible_mean,
 )
 from workflow_scripts.reconstruction.reconstruct import evaluate_tissue
-from workflow_scripts.reconstruction.scores import (
-    Scores,
-    average,
-    lead,
-    with_whole_accession,
-)
+from workflow_scripts.reconstruction.scores import Scores, average, counts, means
 
 SETTINGS = {"crop": 64, "patch": 8, "mask_ratio": [0.6, 1.0], "batch": 5}
 ACCESSIONS = ["P1", "P2", "P2", "P3"]
@@ -107,70 +99,106 @@ def test_the_other_channel_of_an_accession_is_no_baseline_when_it_is_hidden_too(
     assert baselines.best_other["marker_all_of_accession"][1] in (0, 3)
 
 
-def test_sums_give_the_r_of_all_hidden_pixels_at_once():
-    sample, noise = tissue(), 0.7
-    baselines = Baselines(FakeCohort(tissue(1)), [0, 1, 2, 3], ACCESSIONS, 64, 0.3)
-    rows, scores = evaluate_tissue(
-        Oracle(noise), baselines, sample, [0, 1, 2, 3], SETTINGS, [0], 0.3
+def evaluated(model, sample):
+    """Scores of a model on one tissue whose channels are also what the baselines learn from."""
+    channels = list(range(len(sample.accessions)))
+    baselines = Baselines(FakeCohort(tissue(1)), channels, ACCESSIONS, 64, 0.3)
+    thresholds = sample.pixels.mean(axis=(1, 2))
+    rows, crops = evaluate_tissue(
+        model, baselines, thresholds, sample, channels, SETTINGS, [0], 0.3
     )
-    keys = ["tissue_id", "patient_id", "strategy", "seed", "marker", "accession", "predictor"]
-    table = Scores("c", pd.DataFrame(rows, columns=[*keys, *MOMENTS])).table()
-    assert len(scores) == 4 * 4  # four crops of 64 px fit, four strategies
+    return Scores("c", rows), crops
+
+
+def value(scores, *key):
+    """One r: key = strategy, marker, predictor."""
+    keys = scores.keys[["strategy", "marker", "predictor"]].itertuples(index=False, name=None)
+    return scores.values()[list(keys).index(key)]
+
+
+def test_sums_give_the_r_of_all_hidden_pixels_at_once():
+    sample = tissue()
+    scores, crops = evaluated(Oracle(0.7), sample)
+    assert len(crops) == 4 * 4  # four crops of 64 px fit, four strategies
     # Signal of variance 1 with noise of variance 0.49: r = 1 / sqrt(1.49).
-    assert table["independent", "a", "P1", "model"] == pytest.approx(1 / 1.49**0.5, abs=0.02)
+    assert value(scores, "independent", "a", "model") == pytest.approx(1 / 1.49**0.5, abs=0.02)
     # The baseline of marker masking is the other channel itself.
     pixels = sample.pixels[:, :128, :128]
     copied = pearsonr(pixels[1].ravel(), pixels[2].ravel()).statistic
-    assert table["marker", "b1", "P2", "baseline"] == pytest.approx(copied, abs=1e-6)
+    assert value(scores, "marker", "b1", "baseline") == pytest.approx(copied, abs=1e-6)
 
 
-def test_an_all_zero_marker_has_no_r_and_is_not_averaged():
+def test_a_constant_marker_has_no_score_is_not_averaged_and_is_counted():
     sample = tissue()
     sample.pixels[3] = -0.25
-    baselines = Baselines(FakeCohort(tissue(1)), [0, 1, 2, 3], ACCESSIONS, 64, 0.3)
-    rows, _ = evaluate_tissue(Oracle(0.1), baselines, sample, [0, 1, 2, 3], SETTINGS, [0], 0.3)
-    keys = ["tissue_id", "patient_id", "strategy", "seed", "marker", "accession", "predictor"]
-    table = Scores("c", pd.DataFrame(rows, columns=[*keys, *MOMENTS])).table()
-    assert np.isnan(table["niche", "c", "P3", "model"])
-    assert lead(table, "niche")[2] == 3
-    assert average([table])[0] > 0.9
+    scores, _ = evaluated(Oracle(0.1), sample)
+    assert np.isnan(value(scores, "niche", "c", "model"))
+    assert counts(scores, "niche") == counts(scores, "niche", "f1") == (3, 1)
+    assert average([scores], [None])[0] > 0.9 and means(scores, "niche")[0] > 0.9
 
 
-def planted(r_by_patient, n=4000):
-    """Moments of one marker whose r differs between patients."""
-    rng, rows = np.random.default_rng(0), []
-    for patient, r in r_by_patient.items():
-        truth = rng.normal(size=n)
-        guess = r * truth + (1 - r**2) ** 0.5 * rng.normal(size=n)
-        for predictor, values in (("model", guess), ("baseline", rng.normal(size=n))):
-            sums = moments(truth, values)
-            rows.append(("t", patient, "niche", 0, "a", "P1", predictor, *sums))
-    keys = ["tissue_id", "patient_id", "strategy", "seed", "marker", "accession", "predictor"]
-    return pd.DataFrame(rows, columns=[*keys, *MOMENTS])
+def test_a_marker_measured_twice_leaks_unless_its_other_channel_is_hidden_too():
+    scores, _ = evaluated(Regression(), tissue())
+    printed, strict = (scores.values()[scores.places("marker", strict=s)] for s in (False, True))
+    markers = list(scores.keys.loc[scores.places("marker"), "marker"])
+    assert markers == ["a", "b1", "b2", "c"]
+    assert printed[1] > 0.9 and abs(strict[1]) < 0.1
+    assert printed[0] == strict[0] and printed[3] == strict[3]
 
 
-def test_the_interval_resamples_patients():
-    scores = Scores("c", planted({"p1": 0.9, "p2": 0.5, "p3": 0.1}))
-    draws = resamples(3, 400, 0)
-    low, high = interval([lead(scores.table(draw), "niche")[0] for draw in draws])
-    assert 0.1 < low < 0.3 and 0.7 < high <= 0.9 + 0.03
-    assert lead(scores.table(), "niche")[0] == pytest.approx(0.5, abs=0.03)
-    one = Scores("c", planted({"p1": 0.9}))
-    assert len(resamples(len(one.patients), 400, 0)) == 0 and interval([]) == (None, None)
+class Regression:
+    """A model that guesses a hidden channel from the visible ones, as the planted truth allows."""
+
+    def reconstruct(self, crops, accessions, masks):
+        crops, masks = np.stack(crops), np.stack(masks)
+        guesses = np.zeros_like(crops)
+        for crop, mask, guess in zip(crops, masks, guesses, strict=True):
+            pixels = crop.reshape(len(crop), -1).astype(float)
+            seen = ~pixel_mask(mask, 8).reshape(len(crop), -1)
+            for channel in range(len(crop)):
+                others = np.where(seen, pixels, 0)
+                others[channel] = 1.0
+                weights = np.linalg.lstsq(others.T, pixels[channel], rcond=None)[0]
+                guess[channel] = (weights @ others).reshape(crop.shape[1:])
+        return guesses
 
 
-def test_a_marker_measured_twice_can_be_scored_with_all_its_channels_hidden():
-    index = pd.MultiIndex.from_tuples(
-        [
-            ("marker", "b1", "P2", "model"),
-            ("marker_all_of_accession", "b1", "P2", "model"),
-            ("marker", "a", "P1", "model"),
-        ],
-        names=["strategy", "marker", "accession", "predictor"],
-    )
-    strict = with_whole_accession(pd.Series([0.99, 0.4, 0.6], index=index))
-    assert strict["marker", "b1", "P2", "model"] == 0.4
-    assert average([strict])[0] == pytest.approx(0.5)
+class Nothing:
+    """A broken model: one grey picture whatever it sees."""
+
+    def reconstruct(self, crops, accessions, masks):
+        return np.zeros_like(np.stack(crops))
+
+
+def shared_factor(seed=0):
+    """Three channels of one factor with noise of their own, and one of noise alone."""
+    sample = tissue(seed)
+    rng = np.random.default_rng(seed + 10)
+    factor = rng.normal(size=sample.pixels.shape[1:])
+    sample.pixels = rng.normal(size=(4, *factor.shape)).astype(np.float32)
+    sample.pixels[:3] = factor + 0.8 * sample.pixels[:3]
+    return sample
+
+
+def test_shared_information_is_above_both_baselines_and_noise_is_not(monkeypatch):
+    monkeypatch.setattr(Fake, "accessions", ["P1", "P2", "P4", "P3"])
+    sample = shared_factor()
+    channels = [0, 1, 2, 3]
+    baselines = Baselines(FakeCohort(shared_factor(1)), channels, Fake.accessions, 64, 0.3)
+    tables = {}
+    for name, model in (("good", Regression()), ("broken", Nothing())):
+        rows, _ = evaluate_tissue(
+            model, baselines, np.zeros(4), sample, channels, SETTINGS, [0, 1], 0.3
+        )
+        tables[name] = Scores("c", rows)
+    for strategy in ("independent", "marker"):
+        model, baseline = (
+            tables["good"].values()[tables["good"].places(strategy, p)]
+            for p in ("model", "baseline")
+        )
+        assert (model[:3] > baseline[:3] + 0.05).all() and abs(model[3]) < 0.05
+        broken = means(tables["broken"], strategy)
+        assert broken[0] == 0 and broken[0] <= broken[1] + 0.01
 
 
 def test_patches_become_squares_of_pixels():
