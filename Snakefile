@@ -29,6 +29,7 @@ include: "rules/pretrain.smk"
 include: "rules/embed.smk"
 include: "rules/reconstruction.smk"
 include: "rules/cells.smk"
+include: "rules/retrieval.smk"
 include: "rules/report.smk"
 
 

@@ -5,7 +5,7 @@ from workflow_scripts.common.cohort import load_cohort
 from workflow_scripts.common.errors import InputError
 from workflow_scripts.common.provenance import listing
 from workflow_scripts.common.study import Study
-from workflow_scripts.common.targets import load_targets
+from workflow_scripts.common.targets import NOT_BUILT, load_targets, unbuilt
 
 try:
     STUDY = Study(config)
@@ -32,6 +32,8 @@ MODELS = STUDY.models
 # The instance that figures about VirTues itself show.
 VIRTUES = INSTANCES[0]
 SEEDS = config["seeds"]
+# Targets without a rule in this study, and why; a stage adds those whose cohort is not here.
+NOT_RUN = dict.fromkeys(unbuilt(TARGETS.values()), NOT_BUILT)
 
 
 wildcard_constraints:

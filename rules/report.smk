@@ -1,33 +1,33 @@
 # Every target's numbers beside the paper's: the claims table and the report.
-from workflow_scripts.common.targets import numbered, unbuilt
+from workflow_scripts.common.targets import numbered
 
 NUMBERED = numbered(TARGETS.values())
-UNBUILT = unbuilt(TARGETS.values())
 
 
-rule not_built:
+rule record_not_run:
     input:
         figures="resources/figures.yaml",
     output:
-        numbers=[f"{R}/figures/{target}/numbers.json" for target in UNBUILT],
+        numbers=[f"{R}/figures/{target}/numbers.json" for target in NOT_RUN],
     log:
-        f"{LOGS}/not_built.log",
+        f"{LOGS}/record_not_run.log",
     benchmark:
-        f"{BENCH}/not_built.tsv"
+        f"{BENCH}/record_not_run.tsv"
     resources:
         mem_mb=megabytes(500),
         runtime=10,
     params:
-        code=code("workflow_scripts/report/not_built.py"),
+        code=code("workflow_scripts/report/record_not_run.py"),
+        reasons=NOT_RUN,
         simulated=config["simulated"],
     message:
-        "Recording what is not built yet"
+        "Recording what is not run"
     script:
-        "../workflow_scripts/report/not_built.py"
+        "../workflow_scripts/report/record_not_run.py"
 
 
 # Every target answers to its name, `snakemake --cores 8 fig4c`; those with a rule already do.
-for name in UNBUILT:
+for name in NOT_RUN:
 
     rule:
         name:

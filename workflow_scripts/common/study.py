@@ -62,6 +62,10 @@ class Study:
             return f"{within} was not trained on {cohort}"
         return None
 
+    def why_not(self, cohort):
+        """Return why a cohort that a figure is about is not in this study."""
+        return "data not supplied" if cohort in self.absent else f"{cohort} is not in this study"
+
     def _check_models(self):
         known = [*self.instances, *self.left_out, *BASELINES]
         for name in BASELINES:

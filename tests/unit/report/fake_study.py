@@ -14,6 +14,7 @@ from workflow_scripts.common import figures
 from workflow_scripts.common.targets import (
     CLAIMS,
     FIGURES,
+    NOT_BUILT,
     RESOURCES,
     by_claim,
     load_claims,
@@ -23,7 +24,7 @@ from workflow_scripts.common.targets import (
 from workflow_scripts.common.validation import read_yaml
 from workflow_scripts.report import report
 from workflow_scripts.report.claims_table import claims_table, write_table
-from workflow_scripts.report.not_built import write_not_built
+from workflow_scripts.report.record_not_run import write_not_run
 
 NOW = datetime(2024, 5, 6, 7, 8, tzinfo=UTC)
 ORIGIN = {
@@ -102,9 +103,8 @@ def write_figures(results, full, simulated):
     claims = {claim["id"]: (claim, i) for i, claim in enumerate(load_claims())}
     folder = results / "figures"
     unbuilt = [t for t in targets if not t["built"] and t["kind"] != "schematic"]
-    write_not_built(
-        targets, [folder / target["id"] / "numbers.json" for target in unbuilt], simulated
-    )
+    paths = [folder / target["id"] / "numbers.json" for target in unbuilt]
+    write_not_run(targets, paths, {t["id"]: NOT_BUILT for t in unbuilt}, simulated)
     done = [target for target in targets if target["built"]]
     for target in done:
         picture = tissue_picture() if target["id"] == "fig2a" else dot_plot()

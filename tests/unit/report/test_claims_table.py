@@ -12,14 +12,16 @@ from workflow_scripts.common.numbers import read_numbers
 from workflow_scripts.common.targets import (
     CLAIMS,
     FIGURES,
+    NOT_BUILT,
     by_claim,
     load_claims,
     load_targets,
     numbered,
 )
-from workflow_scripts.report import claims_table, not_built
+from workflow_scripts.report import claims_table, record_not_run
 
 OWNER = by_claim(load_targets(), load_claims())
+REASONS = {target["id"]: NOT_BUILT for target in load_targets()}
 
 
 def empty(target, status="done"):
@@ -81,14 +83,14 @@ def test_target_without_numbers(records):
 
 @pytest.mark.parametrize("simulated", [False, True])
 def test_rules(tmp_path, simulated):
-    """not_built and claims_table as jobs: every row is there, and keeps its printed digits."""
+    """record_not_run and claims_table as jobs: every row is there, and keeps its printed digits."""
     paths = [tmp_path / "figures" / name / "numbers.json" for name in numbered(load_targets())]
     job = SimpleNamespace(
         input=SimpleNamespace(figures=FIGURES),
         output=SimpleNamespace(numbers=paths),
-        params=SimpleNamespace(simulated=simulated),
+        params=SimpleNamespace(simulated=simulated, reasons=REASONS),
     )
-    not_built.main(job)
+    record_not_run.main(job)
     job = SimpleNamespace(
         input=SimpleNamespace(claims=CLAIMS, figures=FIGURES, numbers=paths),
         output=SimpleNamespace(table=tmp_path / "claims.csv"),
@@ -104,18 +106,20 @@ def test_rules(tmp_path, simulated):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["claims.csv", "figures"]
 
 
-def test_not_built_removes_an_old_picture(tmp_path):
+def test_not_run_removes_an_old_picture(tmp_path):
     folder = tmp_path / "fig1c"
     folder.mkdir()
     (folder / "fig1c.png").write_text("old")
-    not_built.write_not_built(load_targets(), [folder / "numbers.json"], simulated=False)
+    record_not_run.write_not_run(load_targets(), [folder / "numbers.json"], REASONS, False)
     assert [path.name for path in folder.iterdir()] == ["numbers.json"]
     assert read_numbers(folder / "numbers.json")["status"] == "not run: not built yet"
 
 
-def test_not_built_refuses_an_unknown_target(tmp_path):
+def test_not_run_refuses_an_unknown_target(tmp_path):
     with pytest.raises(InputError, match="'fig9z' is no target; expected one of figures.yaml"):
-        not_built.write_not_built(load_targets(), [tmp_path / "fig9z/numbers.json"], False)
+        record_not_run.write_not_run(
+            load_targets(), [tmp_path / "fig9z/numbers.json"], REASONS, False
+        )
 
 
 def test_simulated_target_never_compares(tmp_path, records):

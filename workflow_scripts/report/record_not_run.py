@@ -1,15 +1,18 @@
-"""Write numbers.json for every target that no rule draws yet: "not run: not built yet"."""
+"""Write numbers.json for every target that this study does not draw, with the reason."""
 
 from pathlib import Path
 
 from workflow_scripts.common.errors import InputError
 from workflow_scripts.common.figures import not_run, save_target
 from workflow_scripts.common.job import log, run
-from workflow_scripts.common.targets import NOT_BUILT, load_targets
+from workflow_scripts.common.targets import load_targets
 
 
-def write_not_built(targets, paths, simulated):
-    """Write one numbers.json per path `.../<target>/numbers.json`, without a picture."""
+def write_not_run(targets, paths, reasons, simulated):
+    """Write one numbers.json per path `.../<target>/numbers.json`, without a picture.
+
+    `reasons`: target id -> why it is not run.
+    """
     known = {target["id"]: target for target in targets}
     for path in map(Path, paths):
         target = known.get(path.parent.name)
@@ -17,24 +20,25 @@ def write_not_built(targets, paths, simulated):
             raise InputError(
                 f"{path}: {path.parent.name!r} is no target; expected one of figures.yaml"
             )
-        numbers = {claim: not_run(NOT_BUILT) for claim in target["claims"]}
+        reason = reasons[target["id"]]
         save_target(
             path.parent,
             target["id"],
             None,
             None,
-            numbers,
+            {claim: not_run(reason) for claim in target["claims"]},
             target["caption"],
             simulated,
-            status=f"not run: {NOT_BUILT}",
+            status=f"not run: {reason}",
         )
 
 
 def main(snakemake):
     """Unpack the job."""
-    targets = load_targets(snakemake.input.figures)
-    write_not_built(targets, snakemake.output.numbers, snakemake.params.simulated)
-    log.info("%d targets: %s", len(snakemake.output.numbers), NOT_BUILT)
+    targets, params = load_targets(snakemake.input.figures), snakemake.params
+    write_not_run(targets, snakemake.output.numbers, params.reasons, params.simulated)
+    for target, reason in params.reasons.items():
+        log.info("%s: %s", target, reason)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,1 @@
+"""Similar tissues, found by their niche tokens (Results, Fig. 4g-k)."""

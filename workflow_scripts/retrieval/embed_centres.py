@@ -1,0 +1,65 @@
+"""Niche tokens of the central 4 x 4 crops of every tissue ("Information retrieval")."""
+
+import numpy as np
+
+from workflow_scripts.common.cohort_files import CohortFiles
+from workflow_scripts.common.crops import grid_crops
+from workflow_scripts.common.embedders import open_embedder
+from workflow_scripts.common.job import log, run
+from workflow_scripts.common.staging import staged
+from workflow_scripts.common.tasks import task_classes, tissues_of
+
+GRID = 4  # crops on a side
+
+
+def central_grid(height, width, crop):
+    """Return the origins [16, 2] of the central crops, or None where the tissue is smaller."""
+    side = GRID * crop
+    if min(height, width) < side:
+        return None
+    return grid_crops(side, side, crop) + [(height - side) // 2, (width - side) // 2]
+
+
+def embed_centre(embedder, tissue, crop):
+    """Return the niche tokens [16, D] of one tissue, None where it is smaller than the grid."""
+    origins = central_grid(*tissue.file.shape[1:], crop)
+    if origins is None:
+        return None
+    positions, _ = embedder.usable(tissue.accessions)
+    accessions = [tissue.accessions[i] for i in positions]
+    return embedder.embed(tissue.image(positions), accessions, origins, None).niche
+
+
+def main(snakemake):
+    """Embed the tissues that have a class of the task, and log how many were left out and why."""
+    params = snakemake.params
+    table = tissues_of(params.cohort_folder)
+    classes = task_classes(table, params.task, params.where)
+    embedder = open_embedder(
+        snakemake.wildcards.model,
+        params.model_folder,
+        snakemake.input.embeddings,
+        params.settings,
+        params.device,
+    )
+    kept, tokens, small = [], [], 0
+    for tissue in CohortFiles(params.cohort_folder).tissues():
+        if classes[tissue.id] is None:
+            continue
+        niches = embed_centre(embedder, tissue, params.settings["crop"])
+        if niches is None:
+            small += 1
+        else:
+            kept.append(tissue.id)
+            tokens.append(niches)
+    log.info(
+        "%d of %d tissues: %d without a class, %d smaller than %d crops on a side",
+        *(len(kept), len(table), classes.isna().sum(), small, GRID),
+    )
+    tokens = np.stack(tokens) if tokens else np.empty((0, GRID * GRID, 0), np.float32)
+    with staged(snakemake.output.tokens) as (part,), part.open("wb") as file:
+        np.savez(file, tissues=np.array(kept, dtype=str), tokens=tokens)
+
+
+if __name__ == "__main__":
+    run(main, globals())
