@@ -28,12 +28,12 @@ STEPS = 20000
 
 
 def planted(n, width, classes, seed=0):
-    """Return tokens [n, width] float32 and labels [n]: class k is 1 / k as frequent as the first."""
+    """Return tokens [n, width] float32 and labels [n], class k with 1 / k of class 1."""
     rng = np.random.default_rng(seed)
     shares = 1 / np.arange(1, classes + 1)
     labels = rng.choice(classes, size=n, p=shares / shares.sum())
     mix = rng.normal(size=(width, width)) * np.arange(1, width + 1)[:, None] ** -0.8
-    centres = 1.5 * rng.normal(size=(classes, width))
+    centres = 0.4 * rng.normal(size=(classes, width))
     offset = rng.normal(size=width)
     tokens = np.empty((n, width), np.float32)
     for start in range(0, n, 10000):
