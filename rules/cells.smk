@@ -246,7 +246,7 @@ NO_TRANSFER = ", ".join(c for c in PAIR if c not in COHORTS)
 NO_TRANSFER = f"not among the cohorts of this study: {NO_TRANSFER}" if NO_TRANSFER else ""
 # The instance without the target stands beside the one that has seen it (T6).
 UNSEEN_TARGET = LEFT_OUT.get(PAIR[1])
-SHARED_MODELS = list(dict.fromkeys([*MODELS, *filter(None, [UNSEEN_TARGET])]))
+SHARED_MODELS = list(dict.fromkeys([*MODELS[:1], *filter(None, [UNSEEN_TARGET]), *MODELS[1:]]))
 TRANSFERRED = [] if NO_TRANSFER else [*SHARED_MODELS, "mean_counts"]
 # Fig. 3f shows VirTues and KRONOS; mean intensities stand in while there is no KRONOS.
 PICTURED = [m for m in (VIRTUES, "kronos", "mean_intensity") if m in TRANSFERRED][:2]

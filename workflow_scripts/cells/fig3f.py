@@ -58,6 +58,7 @@ def draw(tables, tissues, folder):
             cells = table[table["tissue_id"] == tissue]
             axis.imshow(paint(mask, cells, column, colours), interpolation="nearest")
             axis.set(xticks=[], yticks=[])
+            axis.spines[:].set_visible(False)
             right = (cells["truth"] == cells["predicted"]).mean()
             below = f"{100 * right:.0f} % of {len(cells):,} cells" if column != "truth" else tissue
             axis.set_xlabel(below)
