@@ -100,6 +100,18 @@ def model_files(wildcards):
     return []
 
 
+def probed_files(model, path):
+    """Return the files called `path` of the cohorts on which a model's tokens are probed."""
+    return expand(path, cohort=list(dict.fromkeys(cohort for cohort, _ in PROBED[model])))
+
+
+def transfer_tokens(wildcards):
+    """Cell tokens of the two cohorts of a label transfer; columns with names need no embedding."""
+    if wildcards.model in SHARED_MODELS:
+        return [f"{R}/tasks/transfer/{wildcards.model}/tokens"]
+    return [f"{R}/embeddings/{wildcards.model}/{cohort}" for cohort in PAIR]
+
+
 def local_sources(cohort):
     """Files of this machine that retrieving a cohort reads; the simulator's are its record."""
     return [os.path.relpath(path) for path in cohort.local_files]

@@ -52,6 +52,10 @@ OTHER = {
     "cells.labels.cords2024": ["cell_category"],
     "cells.labels.danenberg2022": ["cell_phenotype"],
     "cells.labels.hoch2022": ["phenotype"],
+    "cells.transfer.source": "hoch2022",
+    "cells.transfer.target": "danenberg2022",
+    "cells.transfer.label": "cell_type",
+    "cells.transfer.target_label": "cell_type",
 }
 # They change no number and so no job; scripts read them from the configuration.
 UNTRACKED = {

@@ -1,73 +1,94 @@
 """A linear probe on cell tokens: how well they tell cell types (Methods, "Cell typing"; D8)."""
 
-import warnings
+import json
+from pathlib import Path
 
 import pandas as pd
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.linear_model import LogisticRegression
 
+from workflow_scripts.cells.logistic import Rows, fit_logistic
 from workflow_scripts.common.job import log, run
 from workflow_scripts.common.tokens import read_tokens
 
-COLUMNS = ["patient_id", "truth", "predicted", "cells"]
-
-
-def fit_probe(tokens, labels, regularisation, max_iterations):
-    """Fit multinomial logistic regression with summed loss and L2; return (model, converged).
-
-    `tokens` [n, D] are taken as they are: no scaling, no resampling; the intercept is free.
-    """
-    probe = LogisticRegression(C=1 / regularisation, max_iter=max_iterations, tol=1e-5)
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always", ConvergenceWarning)
-        probe.fit(tokens, labels)
-    return probe, not any(issubclass(w.category, ConvergenceWarning) for w in caught)
+COUNTS = ["patient_id", "truth", "predicted", "cells"]
+COLUMNS = ["cohort", "label", *COUNTS]
 
 
 def labelled_cells(index, cells, tissues, label):
-    """Return the index rows of cells with a label, with `label`, `patient_id` and `split`."""
+    """Return the index rows of cells with a label, with `truth`, `patient_id` and `split`.
+
+    They are in the order of their tokens.
+    """
     labels = cells[["tissue_id", "cell_id", label]].dropna().rename(columns={label: "truth"})
     where = tissues[["tissue_id", "patient_id", "split"]]
-    return index[["tissue_id", "cell_id", "position"]].merge(labels).merge(where)
+    rows = index[["tissue_id", "cell_id", "position"]].merge(labels).merge(where)
+    return rows.sort_values("position", ignore_index=True)
 
 
-def types_missing(cells, others):
-    """Return the types of `cells` that none of the `others` has."""
-    return sorted(set(cells["truth"]) - set(others["truth"]))
+def why_not(cells, tokens, label):
+    """Return why labelled `cells` cannot be probed, or None."""
+    train, test = (cells[cells["split"] == split] for split in ("train", "test"))
+    if tokens is None or not tokens.shape[1]:
+        return "the model gives this cohort no cell tokens"
+    if cells.empty:
+        return f"no cell of the cohort has a {label}"
+    if test.empty or train.empty:
+        patients = cells["patient_id"].nunique()
+        empty = "test" if test.empty else "train"
+        return f"no labelled cell in the {empty} split ({patients} labelled patients)"
+    if train["truth"].nunique() < 2:
+        return f"all train cells are {train['truth'].iloc[0]}"
+    return None
 
 
 def confusion(cells, predicted):
     """Return how many cells of each patient and type were taken for which type."""
     table = cells[["patient_id", "truth"]].assign(predicted=predicted)
-    return table.value_counts().rename("cells").reset_index()[COLUMNS]
+    return table.value_counts().rename("cells").reset_index()[COUNTS]
+
+
+def probe(tokens, cells, settings):
+    """Train on the train split's cells and count on the test split's; return (counts, facts)."""
+    train, test = (cells[cells["split"] == split] for split in ("train", "test"))
+    rows = Rows(tokens, train["position"], settings["memory_mb"] * 1_000_000)
+    fitted = fit_logistic(
+        rows, train["truth"], settings["regularisation"], settings["max_iterations"]
+    )
+    table = confusion(test, fitted.predict(Rows(tokens, test["position"])))
+    return table, {
+        "status": "done",
+        "converged": fitted.converged,
+        "iterations": fitted.iterations,
+        "train_cells": len(train),
+        "test_cells": len(test),
+        "unlearned": sorted(set(test["truth"]) - set(train["truth"])),
+        "unscored": sorted(set(train["truth"]) - set(test["truth"])),
+    }
 
 
 def main(snakemake):
-    """Train on the train split's cells, count on the test split's; empty when there are none."""
+    """Probe every task of one model; one that cannot be probed leaves its reason."""
     files, params = snakemake.input, snakemake.params
-    index, tokens = read_tokens(files.embeddings, "cells")
-    cells = labelled_cells(
-        index, pd.read_parquet(files.cells), pd.read_parquet(files.tissues), params.label
-    )
-    train, test = (cells[cells["split"] == split] for split in ("train", "test"))
-    log.info("%d labelled train and %d test cells", len(train), len(test))
-    unlearned, unscored = types_missing(test, train), types_missing(train, test)
-    if unlearned:
-        log.warning("F1 of 0, as no train cell has the type: %s", ", ".join(unlearned))
-    if unscored:
-        log.warning("not scored, as no test cell has the type: %s", ", ".join(unscored))
-    table = pd.DataFrame(columns=[*COLUMNS, "converged", "unlearned"])
-    if train["truth"].nunique() > 1 and len(test):
-        train_tokens, test_tokens = (
-            tokens.oindex[part["position"].to_numpy(dtype=int)] for part in (train, test)
-        )
-        probe, converged = fit_probe(
-            train_tokens, train["truth"], params.regularisation, params.max_iterations
-        )
-        log.info("converged: %s, iterations %s", converged, probe.n_iter_.tolist())
-        table = confusion(test, probe.predict(test_tokens)).assign(converged=converged)
-        table["unlearned"] = table["truth"].isin(unlearned)
-    table.to_parquet(snakemake.output.confusion, index=False)
+    folders = {Path(path).name: path for path in files.embeddings}
+    metadata = {Path(path).parents[1].name: Path(path).parent for path in files.cells}
+    tables, facts = [pd.DataFrame(columns=COLUMNS)], {}
+    for cohort, label in params.tasks:
+        index, tokens = read_tokens(folders[cohort], "cells")
+        tables_of = [
+            pd.read_parquet(metadata[cohort] / f"{t}.parquet") for t in ("cells", "tissues")
+        ]
+        known = label in tables_of[0]
+        cells = labelled_cells(index, *tables_of, label) if known else index.iloc[:0]
+        reason = why_not(cells, tokens, label) if known else f"the cohort has no {label} labels"
+        if reason:
+            log.warning("%s, %s: not run: %s", cohort, label, reason)
+            facts[f"{cohort}/{label}"] = {"status": f"not run: {reason}"}
+            continue
+        table, found = probe(tokens, cells, params.settings)
+        log.info("%s, %s: %s", cohort, label, found)
+        tables.append(table.assign(cohort=cohort, label=label))
+        facts[f"{cohort}/{label}"] = found
+    pd.concat(tables).to_parquet(snakemake.output.counts, index=False)
+    Path(snakemake.output.facts).write_text(json.dumps(facts, indent=1) + "\n")
 
 
 if __name__ == "__main__":

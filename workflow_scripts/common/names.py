@@ -10,6 +10,7 @@ NAMES = {
     "camae": "CA-MAE",
     "immucan2024": "IMMUcan 2024",
     "kronos": "KRONOS",
+    "mean_counts": "mean raw counts",
     "mean_intensity": "mean intensity",
     "meyer": "published groups",
     "ratio_b": "tumour : B ratio",

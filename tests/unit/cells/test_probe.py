@@ -1,14 +1,13 @@
-"""The probe against closed form and scikit-learn's scores, on planted types and without them."""
+"""Scores and paired tests against scikit-learn, on planted types and without them."""
 
 import numpy as np
 import pandas as pd
 import pytest
-from scipy.optimize import minimize
-from scipy.special import logsumexp
 from sklearn.metrics import f1_score
 
-from workflow_scripts.cells.probe_cells import confusion, fit_probe, labelled_cells
-from workflow_scripts.cells.scores import Confusion
+from workflow_scripts.cells.logistic import Rows, fit_logistic
+from workflow_scripts.cells.probe_cells import confusion, labelled_cells
+from workflow_scripts.cells.scores import Confusion, difference, paired, swap_test
 
 TYPES = np.array(["B", "T", "tumour"])
 
@@ -20,29 +19,6 @@ def planted(n=1500, seed=0, width=8):
     return centres[truth] + rng.normal(size=(n, width)), TYPES[truth]
 
 
-def test_coefficients_minimise_the_summed_loss_with_lambda_one():
-    tokens, labels = planted(200)
-    probe, converged = fit_probe(tokens, labels, 1.0, 5000)
-    assert converged
-    codes = np.searchsorted(TYPES, labels)
-
-    def objective(flat):
-        weights = flat.reshape(3, -1)
-        scores = tokens @ weights[:, :-1].T + weights[:, -1]
-        loss = (logsumexp(scores, axis=1) - scores[np.arange(len(codes)), codes]).sum()
-        return loss + 0.5 * (weights[:, :-1] ** 2).sum()
-
-    best = minimize(objective, np.zeros(27), method="BFGS", options={"gtol": 1e-4})
-    ours = np.column_stack([probe.coef_, probe.intercept_])
-    assert objective(ours.ravel()) == pytest.approx(best.fun, rel=1e-6)
-    np.testing.assert_allclose(probe.coef_, best.x.reshape(3, -1)[:, :-1], atol=2e-3)
-
-
-def test_a_probe_that_did_not_converge_says_so():
-    tokens, labels = planted(200)
-    assert fit_probe(tokens, labels, 1.0, 1)[1] is False
-
-
 def table_of(truth, predicted, patients):
     cells = pd.DataFrame({"patient_id": patients, "truth": truth})
     return confusion(cells, predicted)
@@ -52,9 +28,9 @@ def scored(shuffle):
     tokens, labels = planted()
     if shuffle:
         labels = np.random.default_rng(1).permutation(labels)
-    probe, _ = fit_probe(tokens[:1000], labels[:1000], 1.0, 5000)
+    probe = fit_logistic(Rows(tokens, np.arange(1000)), labels[:1000], 1.0, 5000)
     patients = np.arange(500) % 10
-    return labels[1000:], probe.predict(tokens[1000:]), patients
+    return labels[1000:], probe.predict([tokens[1000:]]), patients
 
 
 def test_planted_types_are_found_and_scores_are_scikit_learns():
@@ -81,6 +57,8 @@ def test_a_patient_counts_as_often_as_its_weight():
     twice = np.r_[[0, 1, 2], [0, 1, 2]]
     expected = f1_score(truth[twice], predicted[twice], average=None, labels=["B", "T"])
     np.testing.assert_allclose(ours.f1(np.array([2, 0])), expected)
+    both = ours.f1(np.array([[2, 0], [1, 1]]))
+    np.testing.assert_allclose(both, [expected, ours.f1()])
     other = Confusion(table_of(truth[:3], predicted[:3], patients[:3]))
     assert np.isnan(other.f1(np.zeros(1))).all()
 
@@ -90,9 +68,41 @@ def test_a_type_that_was_only_predicted_costs_its_true_type():
     assert ours.classes == ["T"] and ours.f1().tolist() == pytest.approx([2 / 3])
 
 
-def test_cells_without_a_label_or_a_token_are_left_out():
-    index = pd.DataFrame({"tissue_id": "a", "cell_id": [1, 2, 3], "position": [0, 1, 2]})
-    cells = pd.DataFrame({"tissue_id": "a", "cell_id": [1, 2, 4], "type": ["T", None, "B"]})
+def test_cells_without_a_label_or_a_token_are_left_out_and_follow_their_tokens():
+    index = pd.DataFrame({"tissue_id": "a", "cell_id": [1, 2, 3], "position": [2, 1, 0]})
+    cells = pd.DataFrame({"tissue_id": "a", "cell_id": [1, 2, 3, 4], "t": ["T", None, "B", "B"]})
     tissues = pd.DataFrame({"tissue_id": ["a"], "patient_id": ["p"], "split": ["test"]})
-    rows = labelled_cells(index, cells, tissues, "type")
-    assert rows["cell_id"].tolist() == [1] and rows["patient_id"].tolist() == ["p"]
+    rows = labelled_cells(index, cells, tissues, "t")
+    assert rows["cell_id"].tolist() == [3, 1] and rows["patient_id"].tolist() == ["p", "p"]
+
+
+def guesses(right, patients=10, cells=40, seed=0):
+    """Counts of a model that is right with that probability, on cells that do not change."""
+    truth = np.tile(np.repeat(["B", "T"], cells // 2), patients)
+    other = np.where(truth == "B", "T", "B")
+    hit = np.random.default_rng(seed).random(len(truth)) < right
+    return table_of(truth, np.where(hit, truth, other), np.repeat(np.arange(patients), cells))
+
+
+def test_a_better_model_leads_with_a_small_p_and_an_equal_one_does_not():
+    better = paired(guesses(0.9), guesses(0.7, seed=1))
+    gap, low, high, p = difference(*better, 1024, 0)
+    assert 0 < low < gap < high and p < 0.02
+    gap, low, high, p = difference(*paired(guesses(0.8), guesses(0.8, seed=1)), 1024, 0)
+    assert low < 0 < high and p > 0.1
+
+
+def test_the_swap_test_holds_its_level_and_random_swaps_agree_with_all_swaps():
+    p_values = [
+        swap_test(*paired(guesses(0.8, 6, 20, 2 * i), guesses(0.8, 6, 20, 2 * i + 1)), 64, 0)
+        for i in range(200)
+    ]
+    assert np.mean(np.array(p_values) <= 0.1) < 0.16
+    both = paired(guesses(0.85), guesses(0.8, seed=1))
+    assert swap_test(*both, 1023, 0) == pytest.approx(swap_test(*both, 1024, 0), abs=0.06)
+
+
+def test_two_patients_leave_no_interval_and_other_cells_no_pair():
+    assert difference(*paired(guesses(0.9, 2), guesses(0.7, 2)), 100, 0)[1:] == (None, None, None)
+    assert paired(guesses(0.9, 3), guesses(0.9, 4)) is None
+    assert paired(guesses(0.9, 3), guesses(0.9, 3, cells=20)) is None

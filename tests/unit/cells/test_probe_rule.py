@@ -1,5 +1,6 @@
-"""The rule on cells whose types differ between train and test split."""
+"""The rule on cells whose types differ between splits, and on what cannot be probed."""
 
+import json
 import logging
 from types import SimpleNamespace
 
@@ -16,13 +17,16 @@ PATIENTS = {
     "p2": ("test", ["T", "B"]),
     "p3": ("test", ["NK", "B"]),
 }
+PLACE = {"T": [3.0, 0.0], "B": [0.0, 3.0], "NK": [3.0, 3.0], "Treg": [0.0, 0.0]}
 
 
 @pytest.fixture
 def job(tmp_path):
     """Return a function that writes cells of some patients and returns the job."""
 
-    def write(patients):
+    def write(patients, label="type", tokens=True):
+        metadata = tmp_path / "cohorts/c/metadata"
+        metadata.mkdir(parents=True)
         tissues = [
             {"tissue_id": f"t{p}", "patient_id": p, "split": patients[p][0]} for p in patients
         ]
@@ -31,39 +35,69 @@ def job(tmp_path):
             for p, (_, kinds) in patients.items()
             for i, kind in enumerate(kinds, start=1)
         ]
-        pd.DataFrame(tissues).to_parquet(tmp_path / "tissues.parquet")
-        pd.DataFrame(cells).to_parquet(tmp_path / "cells.parquet")
-        (tmp_path / "embeddings").mkdir()
-        store = TokenStore(tmp_path / "embeddings")
-        place = {"T": [3.0, 0.0], "B": [0.0, 3.0], "NK": [3.0, 3.0], "Treg": [0.0, 0.0]}
-        tokens = np.array([place[cell["type"]] for cell in cells], np.float32)
-        store.append("cells", tokens, [{k: c[k] for k in ("tissue_id", "cell_id")} for c in cells])
+        pd.DataFrame(tissues).to_parquet(metadata / "tissues.parquet")
+        pd.DataFrame(cells).to_parquet(metadata / "cells.parquet")
+        folder = tmp_path / "embeddings/c"
+        folder.mkdir(parents=True)
+        store = TokenStore(folder)
+        if tokens:
+            values = np.array([PLACE[cell["type"]] for cell in cells], np.float32)
+            rows = [{k: c[k] for k in ("tissue_id", "cell_id")} for c in cells]
+            store.append("cells", values, rows)
         store.close()
-        names = ("embeddings", "cells.parquet", "tissues.parquet")
-        paths = {name.split(".")[0]: str(tmp_path / name) for name in names}
+        settings = {"regularisation": 1.0, "max_iterations": 1000, "memory_mb": 0}
         return SimpleNamespace(
-            input=SimpleNamespace(**paths),
-            params=SimpleNamespace(label="type", regularisation=1.0, max_iterations=1000),
-            output=SimpleNamespace(confusion=str(tmp_path / "confusion.parquet")),
+            input=SimpleNamespace(
+                embeddings=[str(folder)],
+                cells=[str(metadata / "cells.parquet")],
+                tissues=[str(metadata / "tissues.parquet")],
+            ),
+            params=SimpleNamespace(tasks=[("c", label)], settings=settings),
+            output=SimpleNamespace(
+                counts=str(tmp_path / "m.parquet"), facts=str(tmp_path / "m.json")
+            ),
         )
 
     return write
 
 
-def test_a_type_without_a_train_cell_is_said_and_counted(job, caplog):
-    job = job(PATIENTS | {"p4": ("train", ["Treg"])})
-    with caplog.at_level(logging.WARNING):
-        probe_cells.main(job)
-    assert "F1 of 0, as no train cell has the type: NK" in caplog.text
-    assert "not scored, as no test cell has the type: Treg" in caplog.text
-    table = pd.read_parquet(job.output.confusion)
-    assert table[table["unlearned"]]["truth"].tolist() == ["NK"]
-    assert table["cells"].sum() == 4 and table["converged"].all()
-
-
-@pytest.mark.parametrize("patients", [["p1"], ["p2", "p3"], []])
-def test_a_cohort_of_one_patient_or_one_split_leaves_an_empty_table(job, patients):
-    job = job({p: PATIENTS[p] for p in patients} or {"p0": ("train", ["T"])})
+def results(job):
     probe_cells.main(job)
-    table = pd.read_parquet(job.output.confusion)
-    assert table.empty and "unlearned" in table
+    with open(job.output.facts) as file:
+        return pd.read_parquet(job.output.counts), json.load(file)
+
+
+def test_a_type_missing_from_one_split_is_said_and_counted(job):
+    table, facts = results(job(PATIENTS | {"p4": ("train", ["Treg"])}))
+    fact = facts["c/type"]
+    assert fact["unlearned"] == ["NK"] and fact["unscored"] == ["Treg"] and fact["converged"]
+    assert table["cells"].sum() == 4 and fact["train_cells"] == 5
+
+
+@pytest.mark.parametrize(
+    ("patients", "reason"),
+    [
+        (["p1"], "no labelled cell in the test split (1 labelled patients)"),
+        (["p2", "p3"], "no labelled cell in the train split (2 labelled patients)"),
+    ],
+)
+def test_a_cohort_of_one_split_is_not_run_with_its_reason(job, patients, reason, caplog):
+    with caplog.at_level(logging.WARNING):
+        table, facts = results(job({p: PATIENTS[p] for p in patients}))
+    assert facts["c/type"]["status"] == f"not run: {reason}" and reason in caplog.text
+    assert table.empty and list(table) == probe_cells.COLUMNS
+
+
+def test_a_cohort_without_labels_or_tokens_is_not_run(job, tmp_path):
+    _, facts = results(job(PATIENTS, label="fine"))
+    assert facts["c/fine"]["status"] == "not run: the cohort has no fine labels"
+
+
+def test_a_model_without_cell_tokens_is_not_run(job):
+    _, facts = results(job(PATIENTS, tokens=False))
+    assert facts["c/type"]["status"] == "not run: the model gives this cohort no cell tokens"
+
+
+def test_a_single_train_type_is_not_run(job):
+    _, facts = results(job({"p1": ("train", ["T", "T"]), "p2": PATIENTS["p2"]}))
+    assert facts["c/type"]["status"] == "not run: all train cells are T"

@@ -1,0 +1,132 @@
+"""The numbers behind the figures of linear probes: shares, gains, order, and what is missing."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from workflow_scripts.cells import fig3c, fig3d
+from workflow_scripts.cells.draw_probes import comparisons, gain, holm, order, share_numbers
+from workflow_scripts.cells.figS15 import class_sizes
+from workflow_scripts.cells.probes import MEAN, Probes, macro_numbers, score_all
+from workflow_scripts.cells.scores import paired
+
+TASK = ("c", "types")
+
+
+def counts(right, patients=6, cells=20, kinds=("B Cell", "T Cell")):
+    """Per patient and class, `right` of `cells` cells are called by their name."""
+    rows = []
+    for patient in range(patients):
+        for place, kind in enumerate(kinds):
+            hits = min(cells, right + patient % 3)
+            rows += [(patient, kind, kind, hits), (patient, kind, kinds[place - 1], cells - hits)]
+    table = pd.DataFrame(rows, columns=["patient_id", "truth", "predicted", "cells"])
+    return table.assign(cohort="c", label="types")
+
+
+def probes(**models):
+    fact = {"status": "done", "converged": True, "unlearned": [], "unscored": []}
+    return Probes(models, {model: {"c/types": dict(fact)} for model in models})
+
+
+def test_shares_are_percentages_of_all_labelled_cells():
+    labels = pd.Series(["Vessel"] * 3 + ["T cell"] * 7 + ["Tumour"] * 90)
+    numbers = share_numbers({("cords2024", "cell_category"): labels})
+    assert numbers["C111"]["value"] == pytest.approx(3.0) and numbers["C111"]["n"] == 100
+    assert numbers["C112"]["value"] == pytest.approx(7.0)
+    assert numbers["C113"]["status"].startswith("not run: no such class")
+
+
+def test_a_simulated_cohort_stands_for_the_one_it_imitates():
+    labels = pd.Series(["B Cell"] * 1 + ["Stromal"] * 3)
+    numbers = share_numbers({("sim_danenberg2022", "cell_type"): labels})
+    assert numbers["C114"]["value"] == pytest.approx(25.0)
+
+
+def test_rows_have_every_class_their_mean_and_an_interval_over_patients():
+    found = probes(m=counts(15))
+    rows, missing = score_all(found, [TASK], ["m", "kronos"], 200, 0)
+    assert rows["class"].tolist() == ["B Cell", "T Cell", MEAN]
+    mean = rows.iloc[-1]
+    assert mean["f1"] == pytest.approx(rows["f1"][:2].mean())
+    assert mean["low"] < mean["f1"] < mean["high"] and mean["test_patients"] == 6
+    entries = macro_numbers(found, rows, missing, {"m": "weights"})
+    assert entries["macro_f1_c_types_m"]["weights"] == "weights"
+    status = entries["macro_f1_c_types_kronos"]["status"]
+    assert status == "not run: KRONOS is not among the models of this study"
+
+
+def test_what_went_wrong_stands_beside_the_score():
+    found = probes(m=counts(15, patients=2))
+    found.facts["m"]["c/types"] |= {"converged": False, "unlearned": ["T Cell"], "unscored": ["NK"]}
+    entry = macro_numbers(found, *score_all(found, [TASK], ["m"], 200, 0), {})["macro_f1_c_types_m"]
+    assert entry["low"] is None
+    for said in ("did not converge", "F1 of T Cell is 0", "NK is not scored"):
+        assert said in entry["reason"]
+
+
+def test_a_gain_is_the_mean_of_relative_gains_with_an_interval():
+    found = probes(ours=counts(18), kronos=counts(12))
+    entry = gain(found, [TASK], "ours", "kronos", 200, 0)
+    rows, _ = score_all(found, [TASK], ["ours", "kronos"], 200, 0)
+    first, second = rows[rows["class"] == MEAN]["f1"]
+    assert entry["value"] == pytest.approx(100 * (first / second - 1))
+    assert entry["low"] <= entry["value"] <= entry["high"]
+    assert entry["careful"]["value"] == pytest.approx(entry["value"])  # one task
+    absent = gain(found, [TASK], "ours", "camae", 200, 0)
+    assert absent["status"] == "not run: CA-MAE is not among the models of this study"
+
+
+def test_models_are_compared_on_the_same_cells_with_holms_p():
+    found = probes(ours=counts(18), a=counts(12), b=counts(18), c=counts(9, cells=10))
+    entries = comparisons(found, [TASK], "ours", ["ours", "a", "b", "c"], 64, 0)
+    assert entries["lead_c_types_over_a"]["low"] > 0
+    assert entries["lead_c_types_over_b"]["value"] == 0
+    assert "Holm p = 1" in entries["lead_c_types_over_b"]["reason"]
+    assert "same cells" in entries["lead_c_types_over_c"]["status"]
+
+
+def test_holm_steps_down():
+    adjusted = holm({"a": 0.01, "b": 0.04, "c": 0.03})
+    assert adjusted == pytest.approx({"a": 0.03, "c": 0.06, "b": 0.06})
+
+
+def test_the_order_needs_both_rivals():
+    rows, _ = score_all(
+        probes(ours=counts(18), kronos=counts(12), camae=counts(10)),
+        [TASK],
+        ["ours", "kronos", "camae"],
+        50,
+        0,
+    )
+    means = rows[rows["class"] == MEAN].set_index(["cohort", "label"])
+    assert order(means, "ours", ["kronos", "camae"])["value"] == 1
+    assert order(means, "camae", ["kronos", "camae"])["value"] == 0
+    assert "CA-MAE not among" in order(means, "ours", ["kronos"])["status"]
+
+
+def test_gains_by_class_are_relative_and_an_absent_class_is_named():
+    both = paired(counts(18), counts(12))
+    numbers = fig3c.statements(both, 200, 0, "w")
+    first, second = both[0].f1(), both[1].f1()
+    assert numbers["C032"]["value"] == pytest.approx(100 * (first[0] / second[0] - 1))
+    assert numbers["C034"]["status"] == "not run: no test cell has the class nk"
+    assert numbers["C115"]["value"] == 1 and numbers["lead_macro_f1"]["low"] > 0
+
+
+def test_the_largest_loss_counts():
+    seen, unseen = counts(18), counts(16)
+    pairs = [(("a", "t"), *paired(seen, seen), "x"), (("b", "t"), *paired(seen, unseen), "y")]
+    numbers = fig3d.summarise(pairs, 200, 0, {})
+    assert numbers["C036"]["value"] == pytest.approx(numbers["loss_b_t"]["value"])
+    assert numbers["loss_a_t"]["value"] == 0 < numbers["C036"]["low"] < numbers["C036"]["high"]
+
+
+def test_class_sizes_are_counted_by_split():
+    cells = pd.DataFrame({"tissue_id": ["a", "a", "b", "b"], "t": ["T", "B", "T", None]})
+    tissues = pd.DataFrame({"tissue_id": ["a", "b"], "split": ["train", "test"]})
+    table = class_sizes(cells, tissues, "c", "t").set_index("class")
+    assert table.loc["T", ["train", "test"]].tolist() == [1, 1]
+    assert table.loc["B", ["train", "test"]].tolist() == [1, 0]
+    assert class_sizes(cells, tissues, "c", "absent").empty
+    assert np.isfinite(table["train"]).all()

@@ -1,0 +1,181 @@
+"""F1 of linear probes for every model, per class and on average (Fig. 3b, Suppl. Fig. 16, 17)."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from workflow_scripts.cells.probes import (
+    MEAN,
+    absent,
+    draw_tasks,
+    macro_numbers,
+    read_probes,
+    score_all,
+)
+from workflow_scripts.cells.scores import Confusion, difference, paired
+from workflow_scripts.common.bootstrap import interval, resamples
+from workflow_scripts.common.figures import save_target, style
+from workflow_scripts.common.job import run
+from workflow_scripts.common.names import name
+from workflow_scripts.common.numbers import not_run, number, weights_of
+
+# Class shares that the paper states: claim -> cohort, label, words in the name of the class.
+SHARES = {
+    "C111": ("cords2024", "cell_category", ("vessel",)),
+    "C112": ("cords2024", "cell_category", ("t cell",)),
+    "C113": ("danenberg2022", "cell_type", ("nk",)),
+    "C114": ("danenberg2022", "cell_type", ("b cell",)),
+}
+GAINS = {"C030": "kronos", "C031": "camae"}
+VERIFIED = "the list of verified images is with the authors"
+
+
+def class_share(labels, words):
+    """Return the percentage of labelled cells whose class is called by one of `words`."""
+    named = labels.str.lower().str.rstrip("s").isin(words)
+    return 100 * named.mean()
+
+
+def share_numbers(cells):
+    """Return the entries of the class shares; `cells`: (cohort, label) -> labels of all cells."""
+    numbers = {"C068": not_run(VERIFIED)}
+    for claim, (cohort, label, words) in SHARES.items():
+        # A simulated cohort stands for the one whose layout it has.
+        labels = cells.get((cohort, label), cells.get((f"sim_{cohort}", label)))
+        share = 0.0 if labels is None else class_share(labels, words)
+        if share:
+            numbers[claim] = number(share, n=len(labels), reason="of all labelled cells")
+        else:
+            numbers[claim] = not_run(f"no such class among the {label} labels of {cohort}")
+    return numbers
+
+
+def gain(probes, tasks, ours, rival, repeats, seed):
+    """Return the mean over tasks of the relative gain in macro-F1 (percent), its entry (D5).
+
+    Patients are resampled within each cohort; the ratio of mean scores stands beside.
+    """
+    scored = [task for task in tasks if probes.table(rival, task) is not None]
+    scored = [task for task in scored if probes.table(ours, task) is not None]
+    if not scored:
+        return not_run(probes.reason(rival, tasks[0]) if tasks else "no task")
+    pairs = [[Confusion(probes.table(model, task)) for model in (ours, rival)] for task in scored]
+    point = np.array([[scores.macro_f1() for scores in pair] for pair in pairs])
+    draws = []
+    for task, pair in enumerate(pairs):
+        weights = resamples(len(pair[0].patients), repeats, seed + task)
+        if len(weights) and pair[0].patients == pair[1].patients:
+            draws.append(pair[0].macro_f1(weights) / pair[1].macro_f1(weights) - 1)
+    whole = len(draws) == len(pairs)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        value = 100 * (point[:, 0] / point[:, 1] - 1).mean()
+        ratio = 100 * (point[:, 0].mean() / point[:, 1].mean() - 1)
+    limits = interval(100 * np.mean(draws, axis=0)) if whole else (None, None)
+    if not np.isfinite(value):
+        return not_run(f"macro-F1 of {name(rival)} is 0")
+    return number(
+        value,
+        *limits,
+        n=sum(len(pair[0].patients) for pair in pairs),
+        careful=(ratio, "ratio of mean scores (D5)"),
+        reason=f"over {len(scored)} of {len(tasks)} tasks",
+    )
+
+
+def comparisons(probes, tasks, ours, models, repeats, seed):
+    """Return entries of macro-F1 of `ours` less each model's, with a p value, on the same cells.
+
+    p values are Holm's over all comparisons of the figure.
+    """
+    found = {}
+    for cohort, label in tasks:
+        for model in models:
+            tables = [probes.table(m, (cohort, label)) for m in (ours, model)]
+            if model == ours or any(table is None for table in tables):
+                continue
+            both = paired(*tables)
+            key = f"lead_{cohort}_{label}_over_{model}"
+            if both is None:
+                found[key] = not_run("the models were not scored on the same cells")
+            else:
+                found[key] = (difference(*both, repeats, seed), len(both[0].patients))
+    tested = {k: v[0][3] for k, v in found.items() if isinstance(v, tuple) and v[0][3] is not None}
+    adjusted = holm(tested)
+    for key, value in found.items():
+        if isinstance(value, tuple):
+            (gap, low, high, _), patients = value
+            p = adjusted.get(key)
+            reason = (
+                "too few patients for a test" if p is None else f"paired test, Holm p = {p:.3g}"
+            )
+            found[key] = number(gap, low, high, n=patients, reason=reason)
+    return found
+
+
+def holm(p_values):
+    """Return Holm's adjusted p values of a dict of p values."""
+    adjusted, largest = {}, 0.0
+    for rank, (key, p) in enumerate(sorted(p_values.items(), key=lambda item: item[1])):
+        largest = max(largest, min(1.0, (len(p_values) - rank) * p))
+        adjusted[key] = largest
+    return adjusted
+
+
+def statements(probes, params, rows):
+    """Return the paper's statements on four cohorts: gains over its rivals, and the order (T6)."""
+    ours, tasks, numbers = params.models[0], [tuple(task) for task in params.tasks], {}
+    common = (params.bootstrap, params.seed)
+    for claim, rival in GAINS.items():
+        numbers[claim] = gain(probes, tasks, ours, rival, *common)
+    for model in params.models[1:]:
+        numbers[f"gain_over_{model}"] = gain(probes, tasks, ours, model, *common)
+    # CA-MAE is trained on one cohort: so is the instance beside it.
+    for cohort, instance in params.alone.items():
+        of_cohort = [task for task in tasks if task[0] == cohort]
+        numbers[f"gain_of_{instance}_over_camae"] = gain(
+            probes, of_cohort, instance, "camae", *common
+        )
+    means = None if rows is None else rows[rows["class"] == MEAN].set_index(["cohort", "label"])
+    numbers["C110"] = order(means, ours, [m for m in GAINS.values() if m in params.models])
+    return numbers
+
+
+def order(means, ours, rivals):
+    """Return whether `ours` leads both of the paper's rivals in every cohort."""
+    if len(rivals) < len(GAINS) or means is None:
+        missing = [name(model) for model in GAINS.values() if model not in rivals]
+        return not_run(f"{' and '.join(missing)} not among the models of this study")
+    own = means[means["model"] == ours]["f1"]
+    leads = [(own - means[means["model"] == model]["f1"]).dropna() > 0 for model in rivals]
+    return number(float(all(lead.all() for lead in leads)), n=min(map(len, leads)))
+
+
+def main(snakemake):
+    """Score every task and model that has test cells; say so when none has."""
+    style()
+    files, params = snakemake.input, snakemake.params
+    target, tasks = params.target, [tuple(task) for task in params.tasks]
+    probes = read_probes(files.counts)
+    weights = {Path(path).parent.name: weights_of(path) for path in files.metrics}
+    rows, missing = score_all(probes, tasks, params.models, params.bootstrap, params.seed)
+    numbers = macro_numbers(probes, rows, missing, weights)
+    numbers |= comparisons(
+        probes, tasks, params.models[0], params.models, params.bootstrap, params.seed
+    )
+    if target["claims"]:
+        cells = {
+            task: pd.read_parquet(path)[task[1]].dropna()
+            for task, path in zip(tasks, files.cells, strict=True)
+        }
+        numbers |= share_numbers(cells) | statements(probes, params, rows)
+    figure, status = None, "not run: no cohort of this study has labelled test cells"
+    if rows is not None:
+        figure, status = draw_tasks(rows, absent(params.models)), "done"
+    folder = Path(snakemake.output.numbers).parent
+    caption = target["caption"]
+    save_target(folder, target["id"], figure, rows, numbers, caption, params.simulated, status)
+
+
+if __name__ == "__main__":
+    run(main, globals())
