@@ -7,9 +7,9 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import linear
 
 from virtues_core.config import VirTuesConfig
+from virtues_core.linear import Linear, linear
 from virtues_core.rotary import rotate
 
 Attend = Callable[[Tensor, Tensor, Tensor], Tensor]
@@ -22,8 +22,8 @@ class Attention(nn.Module):
     def __init__(self, width: int, heads: int):
         super().__init__()
         self.heads = heads
-        self.qkv = nn.Linear(width, 3 * width)
-        self.out = nn.Linear(width, width)
+        self.qkv = Linear(width, 3 * width)
+        self.out = Linear(width, width)
 
     def project(self, x: Tensor) -> Projected:
         """Return queries, keys and values of x [tokens, width], each split into heads."""
@@ -50,9 +50,9 @@ class Block(nn.Module):
         self.attention = Attention(config.width, config.heads)
         self.norm2 = nn.LayerNorm(config.width)
         self.feedforward = nn.Sequential(
-            nn.Linear(config.width, config.feedforward),
+            Linear(config.width, config.feedforward),
             nn.GELU(),
-            nn.Linear(config.feedforward, config.width),
+            Linear(config.feedforward, config.width),
         )
 
     def forward(

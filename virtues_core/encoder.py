@@ -7,6 +7,7 @@ from functools import partial
 
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from virtues_core.attention import attend_packed
 from virtues_core.blocks import Block
@@ -29,12 +30,15 @@ class Encoder(nn.Module):
         self.blocks = nn.ModuleList(Block(config) for _ in config.encoder)
         self.norm = nn.LayerNorm(config.width)
 
-    def forward(self, batch: Packed, marker_embeddings: Tensor, turns: Tensor) -> Tensor:
+    def forward(
+        self, batch: Packed, marker_embeddings: Tensor, turns: Tensor, recompute: bool = False
+    ) -> Tensor:
         """Encode a batch, given the marker embeddings of its channels [M, marker_width].
 
         Returns tokens after the final norm, [N + M, D]: the packed ones and the hidden token of
         each channel. A hidden token passes no block, so it is the norm of the masked token plus
-        marker vector, the same wherever the channel is hidden.
+        marker vector, the same wherever the channel is hidden. To `recompute` keeps of each block
+        only what enters it and computes the block once more in the backward pass.
         """
         # The residual stream stays float32 under autocast.
         markers = widen(self.marker_projection(marker_embeddings))  # [M, D]
@@ -46,7 +50,13 @@ class Encoder(nn.Module):
         # Tokens of a marker attention sequence share their position, which rotates nothing.
         turns = {"h": turns[batch.position], "v": None}
         for letter, block in zip(self.config.encoder, self.blocks, strict=True):
-            x = block(x, partial(attend[letter], backend=self.config.attention), turns[letter])
+            mix = partial(attend[letter], backend=self.config.attention)
+            if recompute and torch.is_grad_enabled():
+                # Nothing is drawn at random, so there is no state of a generator to restore.
+                options = {"use_reentrant": False, "preserve_rng_state": False}
+                x = checkpoint(block, x, mix, turns[letter], **options)
+            else:
+                x = block(x, mix, turns[letter])
         return self.norm(torch.cat([x, self.masked_token + markers]))
 
     def _embed(self, batch: Packed, markers: Tensor) -> Tensor:

@@ -22,19 +22,24 @@ def loss_backward(
     batch: Packed,
     scale: float | Tensor = 1.0,
     channels_at_a_time: int | None = None,
+    recompute: bool | None = None,
 ) -> tuple[Tensor, int]:
     """Add the gradient of `scale` * the sum of squared errors of a batch to `.grad`.
 
     Returns that sum, detached and without the scale, and the number of pixels in it, as
     `squared_error_sum`. `scale` may be a tensor, such as a gradient scaler's. Without
-    `channels_at_a_time`, `Decoder.channels_at_a_time` decides. Call it under autocast for half
+    `channels_at_a_time`, `Decoder.channels_at_a_time` decides. `recompute` computes the blocks of
+    the encoder once more in the backward pass, which keeps their numbers out of memory; None does
+    so on the CPU, where it costs a twelfth of the time. Call it under autocast for half
     precision. Weights of the decoder get their gradient in several parts, so the hooks of
     `DistributedDataParallel` do not fit: sum `.grad` over processes after the last batch of a
     step. Raises ValueError when the batch does not fit the model.
     """
     if channels_at_a_time is not None and channels_at_a_time < 1:
         raise ValueError(f"channels_at_a_time must be at least 1, not {channels_at_a_time}.")
-    batch, tokens, turns = model.encode_packed(batch)
+    if recompute is None:
+        recompute = model.marker_embeddings.device.type == "cpu"
+    batch, tokens, turns = model.encode_packed(batch, recompute)
     size = channels_at_a_time or model.decoder.channels_at_a_time(batch.positions)
     ends = [tokens, *model.decoder.project(tokens)]
     # Gradients of the groups are added up in float32, also where the numbers are in half precision.

@@ -96,11 +96,13 @@ class VirTues(nn.Module):
             block.compile_parts(**options)
         self.decoder.turn = torch.compile(self.decoder.turn, **options)
 
-    def encode_packed(self, batch: Packed) -> tuple[Packed, Tensor, Tensor]:
+    def encode_packed(
+        self, batch: Packed, recompute: bool = False
+    ) -> tuple[Packed, Tensor, Tensor]:
         """Return a batch on the model's device, its tokens as `Encoder` returns them and turns.
 
-        This and `Decoder` are the parts that calling the model joins. Raises ValueError when the
-        batch does not fit.
+        This and `Decoder` are the parts that calling the model joins. What `recompute` does is in
+        `Encoder`. Raises ValueError when the batch does not fit.
         """
         if batch.patch != self.config.patch:
             raise ValueError(
@@ -116,7 +118,8 @@ class VirTues(nn.Module):
         # Only towards an accelerator: a copy to the CPU that nobody waits for may be read too soon.
         batch = batch.to(device, non_blocking=device.type != "cpu")
         turns = rotary_grid(batch.rows, batch.cols, self.config.head_width, device)
-        return batch, self.encoder(batch, self.marker_embeddings[batch.channels], turns), turns
+        markers = self.marker_embeddings[batch.channels]
+        return batch, self.encoder(batch, markers, turns, recompute), turns
 
     def _batch(self, images, channels, masks) -> Packed:
         if isinstance(images, Packed):

@@ -36,4 +36,4 @@ def _to_slots(x: Tensor, layout: Layout) -> Tensor:
     if layout.slots is None:
         return x
     # Padding is zero: left uninitialised it could hold NaN, which a mask does not remove.
-    return x.new_zeros(layout.padded, *x.shape[1:]).index_copy(0, layout.slots, x)
+    return x.new_zeros(layout.padded, *x.shape[1:]).index_copy_(0, layout.slots, x)

@@ -5,7 +5,7 @@ every token of every channel in every block, all channels at once.
 """
 
 import torch
-from torch.nn.functional import mse_loss, scaled_dot_product_attention
+from torch.nn.functional import gelu, linear, mse_loss, scaled_dot_product_attention
 
 from virtues_core.patches import patchify
 from virtues_core.precision import widen
@@ -54,13 +54,18 @@ def _turns(model, batch):
 
 
 def _block(block, x, turns=None, layout=None):
-    qkv = block.attention.qkv(block.norm1(x))
+    qkv = _linear(block.attention.qkv, block.norm1(x))
     q, k, v = (part.unflatten(-1, (block.attention.heads, -1)) for part in qkv.chunk(3, dim=-1))
     if turns is not None:
         q, k = rotate(q, turns).to(v.dtype), rotate(k, turns).to(v.dtype)
     mixed = _dense(q, k, v) if layout is None else _padded(q, k, v, layout)
-    x = x + block.attention.out(mixed.flatten(-2))
-    return x + block.feedforward(block.norm2(x))
+    x = x + _linear(block.attention.out, mixed.flatten(-2))
+    wider, narrower = block.feedforward[0], block.feedforward[2]
+    return x + _linear(narrower, gelu(_linear(wider, block.norm2(x))))
+
+
+def _linear(layer, x):
+    return linear(x, layer.weight, layer.bias)  # PyTorch's, whatever the layer itself calls
 
 
 def _dense(q, k, v, real=None):

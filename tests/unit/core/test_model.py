@@ -86,6 +86,16 @@ def test_crops_do_not_mix(small_model, ragged):
             )
 
 
+def test_more_channels_than_a_tile(small_model):
+    """200 markers, which no tile holds, are encoded at once."""
+    images = [torch.randn(200, 16, 8, generator=torch.Generator().manual_seed(0))]
+    channels = [torch.arange(200) % 12]
+    outs = [small_model(attention=name).encode(images, channels) for name in ("sdpa", "reference")]
+    assert outs[0].all_tokens.shape == (200, 2, 1, 64)
+    for name in ("all_summary", "all_tokens"):
+        torch.testing.assert_close(*(getattr(o, name) for o in outs), atol=1e-5, rtol=0)
+
+
 def test_no_mask_is_a_mask_that_hides_nothing(small_model, ragged):
     images, channels, masks = ragged
     model = small_model()

@@ -95,3 +95,11 @@ def test_errors_name_the_crop(ragged, edit, sentence):
         ragged[0][1:] = [image[:, :30] for image in ragged[0][1:]]
     with pytest.raises(ValueError, match=sentence):
         pack(*ragged)
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf"), -float("inf")])
+def test_pixels_must_be_finite(ragged, bad):
+    images, channels, masks = ragged
+    images[2][4, 7, 9] = images[2][5, 0, :2] = bad
+    with pytest.raises(ValueError, match="crop 2 has 3 pixels .* NaN or infinite, .* channel 4"):
+        pack(images, channels, masks)

@@ -64,6 +64,40 @@ def test_gradients_are_the_plain_models(small_model, request, name, decoder, siz
     same_gradients(model, reference, 1e-10)
 
 
+@pytest.mark.parametrize("name", BATCHES)
+def test_recomputed_blocks_change_nothing(small_model, request, name):
+    model, batch = small_model().double(), batch_of(name, request)
+    error, _ = loss_backward(model, batch, scale=1e-3, recompute=False)
+    reference = gradients(model)
+    again, _ = loss_backward(model, batch, scale=1e-3, recompute=True)
+    assert again == error
+    same_gradients(model, reference, 1e-12)
+
+
+def test_recomputing_keeps_one_number_for_each_feature(small_model, ragged):
+    model, batch = small_model(encoder="hv" * 4), pack(*ragged)
+    with_blocks, without = (kept_bytes(model, batch, recompute) for recompute in (False, True))
+    entering = 4 * len(batch.position) * model.config.width
+    assert without < with_blocks / 4
+    assert without < 8 * entering + 5 * entering  # of each block, then the norm and tokens
+
+
+def kept_bytes(model, batch, recompute):
+    """Return the bytes of tensors that the encoder keeps for its backward pass."""
+    kept = {}
+
+    def keep(tensor):
+        storage = tensor.untyped_storage()
+        kept[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        made = model.encode_packed(batch, recompute)
+    weights = {p.untyped_storage().data_ptr() for p in model.parameters()}
+    assert made[1].requires_grad
+    return sum(nbytes for address, nbytes in kept.items() if address not in weights)
+
+
 def test_gradients_add_up(small_model, ragged):
     model, batch = small_model(), pack(*ragged)
     loss_backward(model, batch)
