@@ -7,6 +7,7 @@ OPERATION = (
     "workers",
     "threads",
     "micro_batch",
+    "compile",
     "checkpoint_minutes",
     "log_every",
     "tensorboard",

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from virtues_core import VirTues, VirTuesConfig, save_weights, squared_error_sum
+from virtues_core import VirTues, VirTuesConfig, loss_backward, save_weights
 from workflow_scripts.common.crops import TrainingCrops
 from workflow_scripts.common.job import log
 from workflow_scripts.common.markers import read_embeddings
@@ -41,19 +41,15 @@ def train_instance(job, processes=None):
         processes.together(lambda: fingerprint(job)),
         window=max(1, len(crops) // settings["batch"]),
     )
-
-    def objective(packed):
-        packed = packed.to(device, non_blocking=True)
-        packed = replace(packed, images=packed.images.float())
-        return squared_error_sum(model(packed), packed)
-
+    if device == "cuda" and settings["compile"]:
+        model.compile_blocks()
     board = None
     if settings["tensorboard"] and processes.rank == 0:
         board = tensorboard(job["tensorboard_folder"])
     peak = peak_flops(device, settings["precision"])
     losses, seconds = train(
         model,
-        objective,
+        GroupedLoss(model, device),
         batches,
         batches.steps,
         settings,
@@ -67,6 +63,22 @@ def train_instance(job, processes=None):
         checkpoint.remove()
 
 
+class GroupedLoss:
+    """The objective of VirTues: squared errors, decoded and differentiated by groups of channels.
+
+    Equal to the loss of the whole batch but for rounding, with a fraction of its memory.
+    """
+
+    def __init__(self, model, device):
+        self.model, self.device = model, device
+
+    def backward(self, packed, scale):
+        """Add the gradient of a micro-batch; returns the sum of squared errors and the pixels."""
+        packed = packed.to(self.device, non_blocking=True)
+        packed = replace(packed, images=packed.images.float())
+        return loss_backward(self.model, packed, scale(packed.images.numel()))
+
+
 def read_crops(job, accessions, processes):
     """Return the training crops of the instance's cohorts, and this process's micro-batches."""
     settings = job["settings"]
@@ -78,7 +90,8 @@ def read_crops(job, accessions, processes):
         settings["seed"],
     )
     steps = total_steps(settings, len(crops)) if len(crops) else 0
-    dataset = MicroBatches(crops, job["model"]["patch"], settings["mask_ratio"])
+    on_gpu = job["device"] == "cuda"
+    dataset = MicroBatches(crops, job["model"]["patch"], settings["mask_ratio"], round_up=on_gpu)
     return crops, Batches(dataset, steps, settings, processes.rank, processes.size)
 
 

@@ -15,6 +15,7 @@ SETTINGS = {
     "max_steps": 6,
     "batch": 6,
     "micro_batch": 2,
+    "compile": True,
     "crop": 16,
     "mask_ratio": [0.6, 1.0],
     "channel_dropout": [0.0, 0.25],
