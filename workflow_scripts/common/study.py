@@ -6,7 +6,7 @@ import yaml
 
 from workflow_scripts.common.cohort import absent_reason, load_cohort
 from workflow_scripts.common.errors import InputError
-from workflow_scripts.common.instances import resolve_instances
+from workflow_scripts.common.instances import resolve_instances, resolve_panel
 from workflow_scripts.common.validation import check
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -39,12 +39,27 @@ class Study:
         self.instances, self.left_out = resolve_instances(
             config["instances"], list(self.cohorts), self.absent, self.held_out, SETTINGS
         )
+        self._resolve_panels_and_weights()
         self._check_models()
         self.models = [model for model in config["models"] if model not in self.left_out]
         self._check_shapes()
         self._check_labels()
         self._check_markers()
         self._check_simulated()
+
+    def _resolve_panels_and_weights(self):
+        self.panels, self.given = {}, {}  # by instance: {accession: marker}; path of weights
+        for instance in self.config["instances"]:
+            seen = [self.cohorts[id_] for id_ in self.instances.get(instance["name"], [])]
+            if instance["name"] not in self.left_out:
+                self.panels[instance["name"]] = resolve_panel(instance, seen, SETTINGS)
+            if "weights" in instance:
+                self.given[instance["name"]] = instance["weights"]
+                if not Path(instance["weights"]).is_file():
+                    raise InputError(
+                        f"{SETTINGS}: instances.{instance['name']}.weights: there is no file "
+                        f"{instance['weights']}; expected the safetensors file of a trained model"
+                    )
 
     def _check_models(self):
         known = [*self.instances, *self.left_out, *BASELINES]

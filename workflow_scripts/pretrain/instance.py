@@ -9,6 +9,7 @@ import torch
 
 from virtues_core import VirTues, VirTuesConfig, loss_backward, save_weights
 from workflow_scripts.common.crops import TrainingCrops
+from workflow_scripts.common.errors import InputError
 from workflow_scripts.common.job import log
 from workflow_scripts.common.markers import read_embeddings
 from workflow_scripts.common.provenance import provenance, sha256
@@ -30,7 +31,7 @@ def train_instance(job, processes=None):
     settings, device = job["settings"], job["device"]
     torch.set_num_threads(max(1, job["threads"] // settings["processes"]))
     torch.manual_seed(settings["seed"])
-    accessions, embeddings = processes.together(lambda: read_embeddings(job["embeddings"]))
+    accessions, embeddings = processes.together(lambda: known_markers(job))
     config = VirTuesConfig(**job["model"], marker_width=embeddings.shape[1])
     model = VirTues(config, embeddings).to(device)
     crops, batches = processes.together(lambda: read_crops(job, accessions, processes))
@@ -61,6 +62,23 @@ def train_instance(job, processes=None):
     if processes.rank == 0:
         write(job, model, accessions, len(crops), losses, seconds)
         checkpoint.remove()
+
+
+def known_markers(job):
+    """Return accessions and embeddings of the markers that the instance may see."""
+    accessions, embeddings = read_embeddings(job["embeddings"])
+    panel = job["panel"]
+    if panel is None:
+        return accessions, embeddings
+    lacking = [accession for accession in panel if accession not in accessions]
+    if lacking:
+        raise InputError(
+            f"{job['embeddings']}: no embedding of {panel[lacking[0]]} ({lacking[0]}), a marker of "
+            f"the panel of {job['instance']}; expected one of each; remove it from "
+            f"instances.{job['instance']}.panel, or add it to the table"
+        )
+    rows = [row for row, accession in enumerate(accessions) if accession in panel]
+    return [accessions[row] for row in rows], embeddings[rows]
 
 
 class GroupedLoss:
@@ -121,6 +139,7 @@ def write(job, model, accessions, sub_images, losses, seconds):
     metrics = {
         "instance": job["instance"],
         "cohorts": [Path(folder).name for folder in job["cohort_folders"]],
+        "panel": job["panel"],
         "steps": len(losses),
         "epochs": len(losses) * settings["batch"] / max(1, sub_images),
         "sub_images": sub_images,

@@ -74,6 +74,7 @@ def make_job(tmp_path, cohorts):
                 device="cpu",
                 model=MODEL,
                 settings=tracked,
+                panel=None,
                 code="as it is",
                 cohort_folders=cohorts,
                 checkpoint_folder=str(folder / "checkpoint"),
