@@ -19,10 +19,11 @@ def read_model(path, settings, accessions, embeddings):
     try:
         load_weights(model, path)
     except ValueError as error:
+        size = ", ".join(f"{k} {settings[k]}" for k in ("width", "heads", "encoder", "decoder"))
         raise InputError(
             f"{str(error).removesuffix('.')}; expected the weights of a model with the settings "
-            f"`model` of config.yaml and markers of {embeddings.shape[1]} numbers, in the authors' "
-            "layout or ours; correct the settings or choose another file"
+            f"`model` of config.yaml: {size}, and markers of {embeddings.shape[1]} numbers, in the "
+            "authors' layout or ours; correct the settings or choose another file"
         ) from None
     odd = [name for name, weight in model.state_dict().items() if not weight.isfinite().all()]
     if odd:

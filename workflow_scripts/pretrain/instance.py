@@ -93,7 +93,8 @@ class GroupedLoss:
     def backward(self, packed, scale):
         """Add the gradient of a micro-batch; returns the sum of squared errors and the pixels."""
         packed = packed.to(self.device, non_blocking=True)
-        packed = replace(packed, images=packed.images.float())
+        weights = self.model.decoder.head.weight
+        packed = replace(packed, images=packed.images.to(weights.dtype))
         return loss_backward(self.model, packed, scale(packed.images.numel()))
 
 

@@ -52,7 +52,10 @@ def test_an_instance_without_a_cohort_to_train_on_is_left_out():
     [
         ({"name": "x", "cohorts": ["lnug"]}, "instances.x: cohort 'lnug' is not in `cohorts`"),
         ({"name": "x"}, "instances.x: expected one of `cohorts`, `except` and `weights`"),
-        ({"name": "x", "cohorts": "all", "except": ["lung"]}, "`except` and `weights`; keep that one"),
+        (
+            {"name": "x", "cohorts": "all", "except": ["lung"]},
+            "`except` and `weights`; keep that one",
+        ),
         ({"name": "x", "cohorts": "all", "weights": "w"}, "keep that one"),
         ({"name": "all", "cohorts": "all"}, "the name 'all' is taken; choose another"),
     ],
@@ -94,7 +97,11 @@ def test_a_panel_names_markers_or_accessions():
 @pytest.mark.parametrize(
     ("markers", "cohorts", "sentence"),
     [
-        (["CD33"], [LUNG], r"instances\.x\.panel: 'CD33' is no marker of lung; did you mean 'CD3'\?"),
+        (
+            ["CD33"],
+            [LUNG],
+            r"instances\.x\.panel: 'CD33' is no marker of lung; did you mean 'CD3'\?",
+        ),
         (["P04637"], [LUNG], "'P04637' is no marker of lung"),
         (["DNA1"], [LUNG], "'DNA1' has no accession and so no embedding; remove it"),
         (["CD3", "P07766"], [LUNG], r"'P07766' is 'CD3' again \(P07766\); keep one"),

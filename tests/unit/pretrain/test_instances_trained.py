@@ -11,11 +11,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from tests.unit.pretrain.conftest import MODEL, PANELS
-from virtues_core import VirTues, VirTuesConfig, load_weights, pack
 from workflow_scripts.common.embedders import open_embedder
 from workflow_scripts.common.errors import InputError
-from workflow_scripts.common.markers import read_embeddings
-from workflow_scripts.common.training.gradients import accumulate_gradients, flat_gradients
 from workflow_scripts.markers.embed_markers import write_embeddings
 from workflow_scripts.pretrain import given_weights, instance, pretrain
 
@@ -71,46 +68,101 @@ def test_a_marker_of_a_panel_without_embedding_is_named(job):
         pretrain.main(job)
 
 
-def test_a_checkpoint_of_another_panel_is_refused(job):
-    tracked = pretrain.plain_job(job)["tracked"]
+def test_a_panel_is_part_of_what_a_checkpoint_must_share(job):
     job.params.panel = {"P3": "CD3"}
-    other = pretrain.plain_job(job)["tracked"]
-    assert instance.Checkpoint and tracked != other and other["panel"] == {"P3": "CD3"}
+    assert pretrain.plain_job(job)["tracked"]["panel"] == {"P3": "CD3"}
 
 
-def test_gradients_by_groups_of_channels_are_those_of_the_whole_loss():
-    torch.manual_seed(0)
-    config = VirTuesConfig(**MODEL, marker_width=8)
-    model = VirTues(config, torch.randn(6, 8)).double()
-    images = [torch.randn(c, 16, 16).double() for c in (6, 3)]
-    masks = [torch.rand(c, 2, 2) < 0.7 for c in (6, 3)]
-    batches = [pack([i], [torch.arange(len(i))], [m]) for i, m in zip(images, masks, strict=True)]
-    objective = instance.GroupedLoss(model, "cpu")
-    model.decoder.channels_at_a_time = lambda positions: 2
-
-    def whole(packed):
-        packed = packed.to("cpu")
-        return instance_error(model, packed), packed.images.numel()
-
-    found = []
-    full = torch.autocast("cpu", enabled=False)
-    for one in (objective, whole):
-        gradients = flat_gradients(model).double()
-        for parameter, part in zip(
-            model.parameters(),
-            gradients.split([p.numel() for p in model.parameters()]),
-            strict=True,
-        ):
-            parameter.grad = part.view_as(parameter)
-        scaler = torch.amp.GradScaler("cpu", enabled=False)
-        loss, _ = accumulate_gradients(one, batches, gradients, scaler, full)
-        found.append((loss.double(), gradients))
-    torch.testing.assert_close(found[0][0], found[1][0], rtol=1e-6, atol=0)
-    # GroupedLoss takes crops as float32, as they come from disk: rounding of that much remains.
-    torch.testing.assert_close(found[0][1], found[1][1], rtol=1e-5, atol=1e-7)
+def published_tensors(shared, widths=WIDTHS, encoder=2, decoder=1):
+    """Return tensors of the published keys and shapes, but smaller and of fewer blocks."""
+    inventory = json.loads(shared("golden/architecture_inventory.json").read_text())
+    generator, tensors = torch.Generator().manual_seed(0), {}
+    angles = torch.arange(1200)[:, None] / 10000 ** (torch.arange(0, 4, 2) / 4)  # heads of 8
+    angles = torch.cat([angles, angles], dim=1)
+    for entry in inventory["keys"]:
+        key = entry["key"]
+        part, _, block, *_ = [*key.split("."), ""]
+        if block.isdigit() and int(block) >= {"encoder": encoder, "decoder": decoder}[part]:
+            continue
+        shape = [widths.get(n, n) for n in entry["shape"]]
+        tensors[key] = torch.randn(shape, generator=generator) / 4
+        if ".rope1d." in key:
+            tensors[key] = angles.sin() if key.endswith("sin") else angles.cos()
+    return tensors
 
 
-def instance_error(model, packed):
-    from virtues_core import squared_error_sum
+@pytest.fixture
+def given(tmp_path, make_job):
+    """Return a function that takes tensors as the given weights of an instance; makes its job."""
 
-    return squared_error_sum(model(packed), packed)[0]
+    def take(tensors, model=MODEL):
+        job = make_job("given")
+        path = tmp_path / "published.safetensors"
+        save_file(tensors, path)
+        job.input.weights = str(path)
+        job.params = SimpleNamespace(model=model)
+        given_weights.main(job)
+        return job
+
+    return take
+
+
+def test_given_weights_of_the_published_layout_embed_and_reconstruct(shared, given):
+    job = given(published_tensors(shared))
+    metrics = json.loads(Path(job.output["metrics"]).read_text())
+    assert metrics["losses"] == [] and metrics["given"]["path"] == job.input.weights
+    model = opened(job)
+    panel = PANELS["large"]
+    assert len(model.usable(panel)[0]) == len(panel)
+    image = np.random.default_rng(0).normal(size=(10, 32, 32)).astype(np.float32)
+    labels = np.zeros((32, 32), dtype=np.int32)
+    labels[4:12, 4:12], labels[20:30, 20:30] = 1, 2
+    tokens = model.embed(image, panel, [(0, 0), (16, 16)], labels)
+    assert tokens.patch.shape == (2, 2, 2, 16) and tokens.cell_ids.tolist() == [1, 2]
+    masks = np.zeros((1, 10, 2, 2), dtype=bool)
+    made = model.reconstruct(image[None, :, :16, :16], panel, masks)
+    assert np.isfinite(made).all() and np.isfinite(tokens.cells).all()
+    # Another number in the file is another token: the weights are those of the file.
+    changed = published_tensors(shared)
+    changed["encoder.patch_encoder.weight"] *= 2
+    other = opened(given(changed)).embed(image, panel, [(0, 0), (16, 16)], None)
+    assert np.abs(other.patch - tokens.patch).max() > 1e-3
+
+
+def test_given_weights_give_the_numbers_of_the_published_code(shared, tmp_path, given):
+    arrays = dict(np.load(shared("golden/g1.npz")))
+    names = [f"M{row:02d}" for row in range(len(arrays["prior_embeddings"]))]
+    vectors = dict(zip(names, map(torch.from_numpy, arrays["prior_embeddings"]), strict=True))
+    size = {"width": 64, "feedforward": 128, "heads": 4, "encoder": "hvhv", "decoder": "ff"}
+    write_embeddings(tmp_path / "embeddings.safetensors", vectors, "of the published code")
+    model = opened(given(load_file(shared("golden/g1.safetensors")), MODEL | size))
+    for i in range(3):
+        image, mask = arrays[f"image_{i}"], arrays[f"mask_{i}"]
+        panel = [names[row] for row in arrays[f"channel_ids_{i}"]]
+        made = model.reconstruct(image[None], panel, mask[None])
+        np.testing.assert_allclose(made[0], arrays[f"masked_decoded_{i}"], atol=2e-5)
+
+
+LATE = "; expected the weights of a model with the settings `model`.*and markers of 8 numbers"
+
+
+@pytest.mark.parametrize(
+    ("edit", "model", "sentence"),
+    [
+        (lambda t: t.pop("encoder.masked_token"), {}, "missing: encoder.masked_token" + LATE),
+        (lambda t: None, {"feedforward": 64}, "of other shape: encoder.*feedforward.0.*" + LATE),
+        (lambda t: None, {"width": 32}, r"other rotary positions.*`model` .*: width 32, heads 2"),
+        (lambda t: t.update(extra=torch.ones(1)), {}, "unexpected: extra" + LATE),
+        (lambda t: None, {"encoder": "hvhv"}, "missing: encoder"),
+        (
+            lambda t: t["encoder.masked_token"].fill_(math.nan),
+            {},
+            "encoder.masked_token holds numbers that are NaN or infinite",
+        ),
+    ],
+)
+def test_given_weights_that_do_not_fit_are_refused(shared, given, edit, model, sentence):
+    tensors = published_tensors(shared)
+    edit(tensors)
+    with pytest.raises(InputError, match=sentence):
+        given(tensors, MODEL | model)

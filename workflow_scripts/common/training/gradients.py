@@ -12,7 +12,7 @@ def flat_gradients(model):
     """Give all parameters gradients that are views of one tensor of zeros, and return it."""
     parameters = [p for p in model.parameters() if p.requires_grad]
     sizes = [p.numel() for p in parameters]
-    flat = torch.zeros(sum(sizes), device=parameters[0].device)
+    flat = parameters[0].new_zeros(sum(sizes), requires_grad=False)
     for parameter, part in zip(parameters, flat.split(sizes), strict=True):
         parameter.grad = part.view_as(parameter)
     return flat
