@@ -70,6 +70,7 @@ rule given_weights:
         runtime=10,
     params:
         code=code("workflow_scripts/pretrain/given_weights.py"),
+        cohorts=lambda w: STUDY.instances[w.instance],
         model=config["model"],
     message:
         "Taking the given weights of {wildcards.instance}"

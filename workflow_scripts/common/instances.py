@@ -16,24 +16,19 @@ COHORT_FILES = (ROOT / "cohorts", ROOT / "demo/cohorts")
 def resolve_instances(settings, cohorts, absent, held_out, where):
     """Return ({name: cohorts it trains on}, {name: why it is left out}).
 
-    `settings`: the list of instances, each with `cohorts` (a list, or all) or `except`, or with
-    `weights`, which are not trained here and so see no cohort. `cohorts` can be read, `absent` are
-    not supplied; nothing trains on those that are `held_out`. An instance whose name would no
-    longer be true is left out: it lacks a cohort that it names, or there is nothing left to train
-    on. InputError for a name given twice, a cohort that is held out, or one that does not exist.
+    `settings`: the list of instances, each with `cohorts` (a list, or all) or `except`. `cohorts`
+    can be read, `absent` are not supplied; nothing trains on those that are `held_out`. An
+    instance whose name would no longer be true is left out: it lacks a cohort that it names, or
+    there is nothing left to train on. InputError for a name given twice, a cohort that is held
+    out, or one that does not exist.
     """
     resolved, left_out = {}, {}
     for instance in settings:
         name, key = instance["name"], f"{where}: instances.{instance['name']}"
         if name in resolved or name in left_out:
             raise InputError(f"{where}: instances: the name {name!r} is taken; choose another")
-        if len({"cohorts", "except", "weights"} & set(instance)) != 1:
-            raise InputError(
-                f"{key}: expected one of `cohorts`, `except` and `weights`; keep that one"
-            )
-        if "weights" in instance:
-            resolved[name] = []
-            continue
+        if ("cohorts" in instance) == ("except" in instance):
+            raise InputError(f"{key}: expected either `cohorts` or `except`; keep one")
         named = instance.get("except", instance.get("cohorts"))
         named = [] if named == "all" else named
         for cohort in named:

@@ -50,15 +50,17 @@ class Study:
     def _resolve_panels_and_weights(self):
         self.panels, self.given = {}, {}  # by instance: {accession: marker}; path of weights
         for instance in self.config["instances"]:
-            seen = [self.cohorts[id_] for id_ in self.instances.get(instance["name"], [])]
-            if instance["name"] not in self.left_out:
-                self.panels[instance["name"]] = resolve_panel(instance, seen, SETTINGS)
+            name = instance["name"]
+            if name in self.left_out:
+                continue
+            seen = [self.cohorts[cohort] for cohort in self.instances[name]]
+            self.panels[name] = resolve_panel(instance, seen, SETTINGS)
             if "weights" in instance:
-                self.given[instance["name"]] = instance["weights"]
-                if not Path(instance["weights"]).is_file():
+                self.given[name] = instance["weights"]
+                if not Path(self.given[name]).is_file():
                     raise InputError(
-                        f"{SETTINGS}: instances.{instance['name']}.weights: there is no file "
-                        f"{instance['weights']}; expected the safetensors file of a trained model"
+                        f"{SETTINGS}: instances.{name}.weights: there is no file "
+                        f"{self.given[name]}; expected the safetensors file of a trained model"
                     )
 
     def _check_models(self):

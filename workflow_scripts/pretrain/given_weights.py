@@ -44,6 +44,7 @@ def main(snakemake):
     Path(out["config"]).write_text(json.dumps(card, indent=1))
     metrics = {
         "instance": snakemake.wildcards.instance,
+        "cohorts": snakemake.params.cohorts,
         "given": {"path": str(path), "sha256": sha256(path)},
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
         "losses": [],

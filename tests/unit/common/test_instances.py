@@ -51,23 +51,17 @@ def test_an_instance_without_a_cohort_to_train_on_is_left_out():
     ("instance", "sentence"),
     [
         ({"name": "x", "cohorts": ["lnug"]}, "instances.x: cohort 'lnug' is not in `cohorts`"),
-        ({"name": "x"}, "instances.x: expected one of `cohorts`, `except` and `weights`"),
+        ({"name": "x"}, "instances.x: expected either `cohorts` or `except`; keep one"),
         (
             {"name": "x", "cohorts": "all", "except": ["lung"]},
-            "and `weights`; keep that one",
+            "expected either `cohorts` or",
         ),
-        ({"name": "x", "cohorts": "all", "weights": "w"}, "keep that one"),
         ({"name": "all", "cohorts": "all"}, "the name 'all' is taken; choose another"),
     ],
 )
 def test_what_is_wrong_is_named(instance, sentence):
     with pytest.raises(InputError, match=sentence):
         resolve({"name": "all", "cohorts": "all"}, instance)
-
-
-def test_given_weights_have_seen_no_cohort_of_this_study():
-    resolved, left_out = resolve({"name": "all", "weights": "w.safetensors"}, cohorts=["lung"])
-    assert resolved == {"all": []} and left_out == {}
 
 
 LUNG = SimpleNamespace(

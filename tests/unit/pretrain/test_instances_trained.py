@@ -100,7 +100,7 @@ def given(tmp_path, make_job):
         path = tmp_path / "published.safetensors"
         save_file(tensors, path)
         job.input.weights = str(path)
-        job.params = SimpleNamespace(model=model)
+        job.params = SimpleNamespace(model=model, cohorts=["large"])
         given_weights.main(job)
         return job
 
@@ -110,7 +110,11 @@ def given(tmp_path, make_job):
 def test_given_weights_of_the_published_layout_embed_and_reconstruct(shared, given):
     job = given(published_tensors(shared))
     metrics = json.loads(Path(job.output["metrics"]).read_text())
-    assert metrics["losses"] == [] and metrics["given"]["path"] == job.input.weights
+    assert (
+        metrics["losses"] == []
+        and metrics["cohorts"] == ["large"]
+        and metrics["given"]["path"] == job.input.weights
+    )
     model = opened(job)
     panel = PANELS["large"]
     assert len(model.usable(panel)[0]) == len(panel)
