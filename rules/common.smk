@@ -42,6 +42,11 @@ wildcard_constraints:
     model="|".join(dict.fromkeys([*INSTANCES, *MODELS])),
 
 
+def one_of(names):
+    """A wildcard's constraint: one of these names; where there is none, no value fits."""
+    return "|".join(names) or "(?!)"
+
+
 def gpus(wildcards=None):
     """GPUs of a job that computes on the study's device."""
     return 1 if config["device"] == "cuda" else 0

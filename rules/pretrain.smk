@@ -7,6 +7,7 @@ OPERATION = (
     "workers",
     "threads",
     "micro_batch",
+    "compile",
     "checkpoint_minutes",
     "log_every",
     "tensorboard",
@@ -25,6 +26,8 @@ rule pretrain:
         f"{LOGS}/pretrain/{{instance}}.log",
     benchmark:
         f"{BENCH}/pretrain/{{instance}}.tsv"
+    wildcard_constraints:
+        instance=one_of(i for i in INSTANCES if i not in STUDY.given),
     threads: config["pretrain"]["processes"] * config["pretrain"]["threads"]
     resources:
         **training_place(),
@@ -36,6 +39,7 @@ rule pretrain:
         code=code("workflow_scripts/pretrain/pretrain.py"),
         settings={k: v for k, v in config["pretrain"].items() if k not in OPERATION},
         model=config["model"],
+        panel=lambda w: STUDY.panels[w.instance],
         device=config["device"],
         cohort_folders=lambda w: [cohort_folder(c) for c in STUDY.instances[w.instance]],
         # Kept beside the outputs, which a failed job loses; a resubmitted job goes on from here.
@@ -45,6 +49,33 @@ rule pretrain:
         "Pretraining {wildcards.instance}"
     script:
         "../workflow_scripts/pretrain/pretrain.py"
+
+
+rule given_weights:
+    input:
+        weights=lambda w: STUDY.given[w.instance],
+        embeddings=f"{R}/markers/embeddings.safetensors",
+    output:
+        weights=f"{R}/models/{{instance}}/model.safetensors",
+        config=f"{R}/models/{{instance}}/config.json",
+        metrics=f"{R}/models/{{instance}}/metrics.json",
+    log:
+        f"{LOGS}/given_weights/{{instance}}.log",
+    benchmark:
+        f"{BENCH}/given_weights/{{instance}}.tsv"
+    wildcard_constraints:
+        instance=one_of(STUDY.given),
+    resources:
+        mem_mb=megabytes(2000),
+        runtime=10,
+    params:
+        code=code("workflow_scripts/pretrain/given_weights.py"),
+        cohorts=lambda w: STUDY.instances[w.instance],
+        model=config["model"],
+    message:
+        "Taking the given weights of {wildcards.instance}"
+    script:
+        "../workflow_scripts/pretrain/given_weights.py"
 
 
 rule loss_curves:

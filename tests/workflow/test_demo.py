@@ -192,8 +192,10 @@ def test_every_instance_is_a_run_of_its_own(results):
     seen = {name: set(card["cohorts"]) for name, card in metrics.items()}
     assert seen.pop("all14") == set(COHORTS)
     assert seen.pop("only_sim_danenberg2022") == {"sim_danenberg2022"}
+    assert seen.pop("only_sim_cords2024_5") == {"sim_cords2024"}
+    assert len(metrics["only_sim_cords2024_5"]["panel"]) == 5
     assert seen == {f"wo_{cohort}": set(COHORTS) - {cohort} for cohort in COHORTS}
-    assert len({card["weights_sha256"] for card in metrics.values()}) == 6
+    assert len({card["weights_sha256"] for card in metrics.values()}) == 7
 
 
 def test_every_picture_of_the_report_is_there_and_says_simulated(results):

@@ -65,6 +65,7 @@ UNTRACKED = {
     "pretrain.checkpoint_minutes",
     "pretrain.log_every",
     "pretrain.micro_batch",
+    "pretrain.compile",
     "cells.labels.wang2023",  # its data are given on request: nothing of it runs here
     "pretrain.tensorboard",
 }

@@ -1,8 +1,13 @@
-"""The instances of a study: which cohorts each trained model has seen (Methods, "Pretraining")."""
+"""The instances of a study: which cohorts each trained model has seen (Methods, "Pretraining").
+
+And of which markers, if it is restricted to a panel ("Scaling analysis").
+"""
 
 from pathlib import Path
 
+from workflow_scripts.common.accession import ACCESSION
 from workflow_scripts.common.errors import InputError
+from workflow_scripts.common.validation import nearest
 
 ROOT = Path(__file__).resolve().parents[2]
 COHORT_FILES = (ROOT / "cohorts", ROOT / "demo/cohorts")
@@ -48,6 +53,46 @@ def resolve_instances(settings, cohorts, absent, held_out, where):
         else:
             resolved[name] = seen
     return resolved, left_out
+
+
+def resolve_panel(instance, cohorts, where):
+    """Return {accession: marker as written} of an instance's panel, or None if it has none.
+
+    `instance`: its settings; `cohorts`: those that it trains on, of which `channels` are the rows
+    of the panel. A marker is named as there, or by its accession. InputError for one that none of
+    them measures, that has no accession, or that is named twice.
+    """
+    if "panel" not in instance:
+        return None
+    key = f"{where}: instances.{instance['name']}.panel"
+    if "weights" in instance:
+        raise InputError(f"{key}: given `weights` know all markers; remove one of the two")
+    rows = [row for cohort in cohorts for row in cohort.channels]
+    accessions = {row.get("marker", row["channel"]): row.get("uniprot") for row in rows}
+    accessions |= {accession: accession for accession in accessions.values() if accession}
+    # The channels of a cohort whose file lists none are known only when it is ingested.
+    unlisted = not all(cohort.channels for cohort in cohorts)
+    panel = {}
+    for marker in instance["panel"]:
+        accession = accessions.get(marker)
+        if marker not in accessions and unlisted and ACCESSION.fullmatch(marker):
+            accession = marker
+        elif marker not in accessions:
+            by = "; expected accessions, as a cohort file lists no channels" if unlisted else ""
+            raise InputError(
+                f"{key}: {marker!r} is no marker of {', '.join(c.id for c in cohorts)}{by}"
+                f"{nearest(marker, accessions).removesuffix(';') or '; check the cohort file'}"
+            )
+        elif not accession:
+            raise InputError(
+                f"{key}: {marker!r} has no accession and so no embedding; remove it from the panel"
+            )
+        if accession in panel:
+            raise InputError(
+                f"{key}: {marker!r} is {panel[accession]!r} again ({accession}); keep one"
+            )
+        panel[accession] = marker
+    return panel
 
 
 def is_known(cohort):

@@ -30,6 +30,8 @@ def name(text):
     for prefix, words in (("wo_", "VirTues without"), ("only_", "VirTues on")):
         if text.startswith(prefix):
             return f"{words} {name(text.removeprefix(prefix))}"
+    if panel := re.fullmatch(r"(.*\d{4})_(\d+)", text):
+        return f"{name(panel[1])}, {panel[2]} markers"
     match = re.fullmatch(r"(sim_)?([a-z]+?)(\d{4})?", text)
     if match is None:
         return text

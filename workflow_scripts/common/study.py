@@ -6,7 +6,7 @@ import yaml
 
 from workflow_scripts.common.cohort import absent_reason, load_cohort
 from workflow_scripts.common.errors import InputError
-from workflow_scripts.common.instances import resolve_instances
+from workflow_scripts.common.instances import resolve_instances, resolve_panel
 from workflow_scripts.common.validation import check
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -40,6 +40,7 @@ class Study:
         self.instances, self.left_out = resolve_instances(
             config["instances"], list(self.cohorts), self.absent, self.held_out, SETTINGS
         )
+        self._resolve_panels_and_weights()
         self._check_models()
         self.models = [model for model in config["models"] if model not in self.left_out]
         self._check_shapes()
@@ -65,6 +66,22 @@ class Study:
     def why_not(self, cohort):
         """Return why a cohort that a figure is about is not in this study."""
         return "data not supplied" if cohort in self.absent else f"{cohort} is not in this study"
+
+    def _resolve_panels_and_weights(self):
+        self.panels, self.given = {}, {}  # by instance: {accession: marker}; path of weights
+        for instance in self.config["instances"]:
+            name = instance["name"]
+            if name in self.left_out:
+                continue
+            seen = [self.cohorts[cohort] for cohort in self.instances[name]]
+            self.panels[name] = resolve_panel(instance, seen, SETTINGS)
+            if "weights" in instance:
+                self.given[name] = instance["weights"]
+                if not Path(self.given[name]).is_file():
+                    raise InputError(
+                        f"{SETTINGS}: instances.{name}.weights: there is no file "
+                        f"{self.given[name]}; expected the safetensors file of a trained model"
+                    )
 
     def _check_models(self):
         known = [*self.instances, *self.left_out, *BASELINES]

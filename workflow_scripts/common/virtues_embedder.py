@@ -41,10 +41,10 @@ class VirTuesEmbedder:
         self.device = next(model.parameters()).device
 
     def usable(self, accessions):
-        """Return the channels whose marker has an embedding."""
+        """Return the channels whose marker has an embedding and is in the instance's panel."""
         positions = [i for i, accession in enumerate(accessions) if accession in self.marker_ids]
         left_out = len(accessions) - len(positions)
-        return positions, f"{left_out} channels without a marker embedding" if left_out else ""
+        return positions, f"{left_out} channels that the model does not know" if left_out else ""
 
     def embed(self, image, accessions, origins, labels):
         """Return summary tokens of niche crops, their means, and cell tokens (Methods)."""

@@ -6,13 +6,19 @@ from pathlib import Path
 from workflow_scripts.common.cohort_files import CohortFiles
 from workflow_scripts.common.crops import tissue_grid
 from workflow_scripts.common.embedders import open_embedder
+from workflow_scripts.common.errors import InputError
 from workflow_scripts.common.job import log, run
 from workflow_scripts.common.tokens import TokenStore
 
 
 def embed_tissue(embedder, tissue, crop, min_coverage, store):
     """Append the tokens of one tissue to `store`."""
-    positions, _ = embedder.usable(tissue.accessions)
+    positions, left_out = embedder.usable(tissue.accessions)
+    if not positions:
+        raise InputError(
+            f"tissue {tissue.id}: {embedder.name} can read none of its channels ({left_out}), "
+            "expected at least one; take the model out of `models`, or the cohort out of `cohorts`"
+        )
     image = tissue.image(positions)
     origins = tissue_grid(tissue.tissue_mask(), crop, min_coverage)
     accessions = [tissue.accessions[i] for i in positions]

@@ -14,8 +14,10 @@ from workflow_scripts.common.training.loop import STOP_SIGNALS
 class MicroBatches(Dataset):
     """Packed micro-batches by the numbers of their crops; a crop is the same in every run."""
 
-    def __init__(self, crops, patch, mask_ratio):
+    def __init__(self, crops, patch, mask_ratio, round_up=False):
+        """`round_up`: fill packed lengths up to few sizes, as a GPU wants them (see `pack`)."""
         self.crops, self.patch, self.mask_ratio = crops, patch, mask_ratio
+        self.round_up = round_up
 
     def masked(self, number):
         """Return image [C, side, side], marker rows [C] and mask of crop `number`, as tensors."""
@@ -34,7 +36,7 @@ class MicroBatches(Dataset):
             images, channels, masks = zip(*map(self.masked, numbers), strict=True)
         except InputError as error:
             return error
-        return pack(images, channels, masks, self.patch)
+        return pack(images, channels, masks, self.patch, self.round_up)
 
 
 class Batches:

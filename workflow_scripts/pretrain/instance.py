@@ -7,8 +7,9 @@ from pathlib import Path
 
 import torch
 
-from virtues_core import VirTues, VirTuesConfig, save_weights, squared_error_sum
+from virtues_core import VirTues, VirTuesConfig, loss_backward, save_weights
 from workflow_scripts.common.crops import TrainingCrops
+from workflow_scripts.common.errors import InputError
 from workflow_scripts.common.job import log
 from workflow_scripts.common.markers import read_embeddings
 from workflow_scripts.common.provenance import provenance, sha256
@@ -30,7 +31,7 @@ def train_instance(job, processes=None):
     settings, device = job["settings"], job["device"]
     torch.set_num_threads(max(1, job["threads"] // settings["processes"]))
     torch.manual_seed(settings["seed"])
-    accessions, embeddings = processes.together(lambda: read_embeddings(job["embeddings"]))
+    accessions, embeddings = processes.together(lambda: known_markers(job))
     config = VirTuesConfig(**job["model"], marker_width=embeddings.shape[1])
     model = VirTues(config, embeddings).to(device)
     crops, batches = processes.together(lambda: read_crops(job, accessions, processes))
@@ -41,19 +42,15 @@ def train_instance(job, processes=None):
         processes.together(lambda: fingerprint(job)),
         window=max(1, len(crops) // settings["batch"]),
     )
-
-    def objective(packed):
-        packed = packed.to(device, non_blocking=True)
-        packed = replace(packed, images=packed.images.float())
-        return squared_error_sum(model(packed), packed)
-
+    if device == "cuda" and settings["compile"]:
+        model.compile_blocks()
     board = None
     if settings["tensorboard"] and processes.rank == 0:
         board = tensorboard(job["tensorboard_folder"])
     peak = peak_flops(device, settings["precision"])
     losses, seconds = train(
         model,
-        objective,
+        GroupedLoss(model, device),
         batches,
         batches.steps,
         settings,
@@ -67,6 +64,40 @@ def train_instance(job, processes=None):
         checkpoint.remove()
 
 
+def known_markers(job):
+    """Return accessions and embeddings of the markers that the instance may see."""
+    accessions, embeddings = read_embeddings(job["embeddings"])
+    panel = job["panel"]
+    if panel is None:
+        return accessions, embeddings
+    lacking = [accession for accession in panel if accession not in accessions]
+    if lacking:
+        raise InputError(
+            f"{job['embeddings']}: no embedding of {panel[lacking[0]]} ({lacking[0]}), a marker of "
+            f"the panel of {job['instance']}; expected one of each; remove it from "
+            f"instances.{job['instance']}.panel, or add it to the table"
+        )
+    rows = [row for row, accession in enumerate(accessions) if accession in panel]
+    return [accessions[row] for row in rows], embeddings[rows]
+
+
+class GroupedLoss:
+    """The objective of VirTues: squared errors, decoded and differentiated by groups of channels.
+
+    Equal to the loss of the whole batch but for rounding, with a fraction of its memory.
+    """
+
+    def __init__(self, model, device):
+        self.model, self.device = model, device
+
+    def backward(self, packed, scale):
+        """Add the gradient of a micro-batch; returns the sum of squared errors and the pixels."""
+        packed = packed.to(self.device, non_blocking=True)
+        weights = self.model.decoder.head.weight
+        packed = replace(packed, images=packed.images.to(weights.dtype))
+        return loss_backward(self.model, packed, scale(packed.images.numel()))
+
+
 def read_crops(job, accessions, processes):
     """Return the training crops of the instance's cohorts, and this process's micro-batches."""
     settings = job["settings"]
@@ -78,7 +109,8 @@ def read_crops(job, accessions, processes):
         settings["seed"],
     )
     steps = total_steps(settings, len(crops)) if len(crops) else 0
-    dataset = MicroBatches(crops, job["model"]["patch"], settings["mask_ratio"])
+    on_gpu = job["device"] == "cuda"
+    dataset = MicroBatches(crops, job["model"]["patch"], settings["mask_ratio"], round_up=on_gpu)
     return crops, Batches(dataset, steps, settings, processes.rank, processes.size)
 
 
@@ -108,6 +140,7 @@ def write(job, model, accessions, sub_images, losses, seconds):
     metrics = {
         "instance": job["instance"],
         "cohorts": [Path(folder).name for folder in job["cohort_folders"]],
+        "panel": job["panel"],
         "steps": len(losses),
         "epochs": len(losses) * settings["batch"] / max(1, sub_images),
         "sub_images": sub_images,

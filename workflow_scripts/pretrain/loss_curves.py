@@ -26,7 +26,7 @@ def curve(losses, epochs, points=POINTS):
 def tidy(trainings):
     """Return the source data: a row per instance and bin of steps, from dicts of metrics.json."""
     tables = [
-        curve(training["losses"], training["epochs"]).assign(instance=training["instance"])
+        curve(training["losses"], training.get("epochs", 0)).assign(instance=training["instance"])
         for training in trainings
     ]
     return pd.concat(tables, ignore_index=True)[["instance", "step", "epoch", "loss"]]
@@ -54,7 +54,9 @@ def summarise(trainings):
             reason="mean over the last ten steps",
         )
         if t["losses"]
-        else not_run("no sub-image passed the filters")
+        else not_run(
+            "its weights were given" if "given" in t else "no sub-image passed the filters"
+        )
         for t in trainings
     }
 

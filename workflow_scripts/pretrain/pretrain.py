@@ -31,7 +31,13 @@ def plain_job(snakemake):
         "model": params.model,
         # What says how the run is operated comes from the configuration: see rules/pretrain.smk.
         "settings": snakemake.config["pretrain"] | params.settings,
-        "tracked": {"settings": params.settings, "model": params.model, "code": params.code},
+        "panel": params.panel,
+        "tracked": {
+            "settings": params.settings,
+            "model": params.model,
+            "panel": params.panel,
+            "code": params.code,
+        },
         "cohort_folders": params.cohort_folders,
         "checkpoint_folder": params.checkpoint_folder,
         "tensorboard_folder": params.tensorboard_folder,

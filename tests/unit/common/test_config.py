@@ -75,6 +75,11 @@ def test_the_study_resolves_cohorts_and_instances(config):
         cohort for cohort in study.instances["all14"] if cohort != "hoch2022"
     ]
     assert set(study.left_out) == {"wo_rigamonti", "wo_wang2023"}
+    sizes = {name: len(panel) for name, panel in study.panels.items() if panel}
+    assert sizes == {"only_cords2024_10": 10, "only_cords2024_20": 20}
+    ten, twenty = (set(study.panels[f"only_cords2024_{n}"]) for n in sizes.values())
+    whole = {row.get("uniprot") for row in study.cohorts["cords2024"].channels} - {None}
+    assert ten < twenty < whole and len(whole) == 40
 
 
 def changed(config, key, value):
@@ -114,6 +119,16 @@ def changed(config, key, value):
             "instances",
             [{"name": "all14", "cohorts": ["hoch2023"]}],
             "'hoch2023' is not in `cohorts`",
+        ),
+        (
+            "instances",
+            [{"name": "all14", "cohorts": "all", "weights": "nowhere.safetensors"}],
+            "instances.all14.weights: there is no file nowhere.safetensors; expected the saf",
+        ),
+        (
+            "instances",
+            [{"name": "x", "cohorts": ["cords2024"], "panel": ["CD3", "CD33"]}],
+            "instances.x.panel: 'CD33' is no marker of cords2024; did you mean 'CD3'",
         ),
     ],
 )

@@ -14,6 +14,7 @@ from workflow_scripts.common.names import name
         ("wo_rigamonti", "VirTues without Rigamonti"),
         ("wo_sim_wang2023", "VirTues without Wang 2023 (simulated)"),
         ("only_danenberg2022", "VirTues on Danenberg 2022"),
+        ("only_cords2024_10", "VirTues on Cords 2024, 10 markers"),
         ("My lab's model", "My lab's model"),
     ],
 )

@@ -30,11 +30,14 @@ def train(
 ):
     """Train `model` for `steps` optimiser steps; return the loss of every step and the seconds.
 
-    `objective(micro_batch)` returns (sum of squared errors, pixels). `batches.stream(first_step)`
-    is a generator of this process's micro-batches from that step on, `batches.per_step` to a
-    step, with an InputError in place of one that cannot be read; `batches.describe(step, i)`
-    names the crops of one. On SIGINT, SIGTERM or SIGUSR1 (a cluster's wall time) the state is
-    saved and the process exits with 1; the next start continues from there.
+    `objective(micro_batch)` returns (sum of squared errors, pixels), or whatever else is summed
+    and counted. One that takes its gradients by parts has a method `backward(micro_batch, scale)`
+    instead: it adds the gradient of `scale(pixels)` times the sum to `.grad` and returns (sum,
+    pixels), detached. `batches.stream(first_step)` is a generator of this process's micro-batches
+    from that step on, `batches.per_step` to a step, with an InputError in place of one that cannot
+    be read; `batches.describe(step, i)` names the crops of one. On SIGINT, SIGTERM or SIGUSR1 (a
+    cluster's wall time) the state is saved and the process exits with 1; the next start continues
+    from there.
     """
     processes, watch = processes or Processes(), watch or Watch()
     precision = settings["precision"] if device == "cuda" else "fp32"
