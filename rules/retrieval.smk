@@ -41,7 +41,7 @@ else:
             code=code("workflow_scripts/retrieval/embed_centres.py"),
             settings=CENTRES,
             device=config["device"],
-            cohort_folder=SEARCHED_FOLDER,
+            cohort_folder=lambda w: SEARCHED_FOLDER,
             model_folder=f"{R}/models/{{model}}",
             task=SEARCHED_TASKS["subtype"],
             where=f"{config['retrieval']['cohort']}: tasks.subtype",
@@ -66,7 +66,7 @@ else:
             runtime=60,
         params:
             code=code("workflow_scripts/retrieval/match_tissues.py"),
-            cohort_folder=SEARCHED_FOLDER,
+            cohort_folder=lambda w: SEARCHED_FOLDER,
         message:
             "Matching tissues by niche tokens of {wildcards.model}"
         script:
@@ -88,7 +88,7 @@ else:
             runtime=12 * 60,
         params:
             code=code("workflow_scripts/retrieval/sketch_pixels.py"),
-            cohort_folder=SEARCHED_FOLDER,
+            cohort_folder=lambda w: SEARCHED_FOLDER,
             side=4 * config["embed"]["crop"],
             projections=RETRIEVAL["projections"],
             seed=SEEDS[0],
@@ -116,7 +116,7 @@ else:
             code=code("workflow_scripts/retrieval/fig4h.py"),
             target=TARGETS["fig4h"],
             cohort=RETRIEVAL["cohort"],
-            cohort_folder=SEARCHED_FOLDER,
+            cohort_folder=lambda w: SEARCHED_FOLDER,
             tasks=SEARCHED_TASKS,
             model=VIRTUES,
             bootstrap=RETRIEVAL["bootstrap"],
@@ -148,7 +148,7 @@ else:
             kind="composition",
             label=RETRIEVAL["label"],
             cohort=RETRIEVAL["cohort"],
-            cohort_folder=SEARCHED_FOLDER,
+            cohort_folder=lambda w: SEARCHED_FOLDER,
             model=VIRTUES,
             bootstrap=RETRIEVAL["bootstrap"],
             seed=SEEDS[0],
@@ -171,7 +171,7 @@ else:
             kind="raw",
             label=RETRIEVAL["label"],
             cohort=RETRIEVAL["cohort"],
-            cohort_folder=SEARCHED_FOLDER,
+            cohort_folder=lambda w: SEARCHED_FOLDER,
             model=VIRTUES,
             bootstrap=RETRIEVAL["bootstrap"],
             seed=SEEDS[0],
@@ -201,7 +201,7 @@ else:
             tasks=SEARCHED_TASKS,
             label=RETRIEVAL["label"],
             cohort=RETRIEVAL["cohort"],
-            cohort_folder=SEARCHED_FOLDER,
+            cohort_folder=lambda w: SEARCHED_FOLDER,
             simulated=config["simulated"],
         message:
             "Drawing fig4k"
@@ -222,7 +222,7 @@ else:
             tasks=SEARCHED_TASKS,
             label=RETRIEVAL["label"],
             cohort=RETRIEVAL["cohort"],
-            cohort_folder=SEARCHED_FOLDER,
+            cohort_folder=lambda w: SEARCHED_FOLDER,
             simulated=config["simulated"],
         message:
             "Drawing figS21"
