@@ -52,6 +52,7 @@ OTHER = {
 # They change no number and so no job; scripts read them from the configuration.
 UNTRACKED = {
     "offline",
+    "connections",
     "pretrain.workers",
     "pretrain.checkpoint_minutes",
     "pretrain.log_every",
