@@ -25,9 +25,9 @@ _SECRET = re.compile(
 
 
 def check_address(url, where=None):
-    """Return `url` if it is https, file, or http on this machine; else InputError.
+    """Return `url` if its scheme is allowed and it holds no secret; else InputError.
 
-    A name or password in the address is refused too: it would be written down with the address.
+    A name or password in the address is refused: it would be written down with the address.
     """
     parts = urlsplit(url)
     said = f"{where}: " if where else ""
@@ -36,11 +36,18 @@ def check_address(url, where=None):
             f"{said}the address of {parts.hostname} holds a name, password or token; remove it and "
             f"set {' and '.join(variables(url)) or 'an address without one'}."
         )
+    return check_scheme(url, where)
+
+
+def check_scheme(url, where=None):
+    """Return `url` if it is https, file, or http on this machine; else InputError."""
+    parts = urlsplit(url)
     if parts.scheme in ("https", "file"):
         return url
     if parts.scheme == "http" and parts.hostname in LOOPBACK:
         return url
-    raise InputError(f"{said}{url}: expected an https or file:// address; correct it.")
+    said = f"{where}: " if where else ""
+    raise InputError(f"{said}{redact(url)}: expected an https or file:// address; correct it.")
 
 
 def variables(url):

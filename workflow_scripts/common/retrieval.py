@@ -56,7 +56,11 @@ def retrieve_files(files, folder, offline=False, connections=1, sleep=None):
     def one(file):
         if stop.is_set():
             raise Stopped
-        return {**file, **_bring(file, folder / file["name"], offline, pause, received)}
+        try:
+            return {**file, **_bring(file, folder / file["name"], offline, pause, received)}
+        except BaseException:
+            stop.set()
+            raise
 
     with ThreadPoolExecutor(connections) as pool:
         jobs = [pool.submit(one, file) for file in files]

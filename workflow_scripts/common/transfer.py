@@ -13,7 +13,13 @@ from urllib.parse import urljoin
 import requests
 import urllib3
 
-from workflow_scripts.common.access import authorization, check_address, redact, variables
+from workflow_scripts.common.access import (
+    authorization,
+    check_address,
+    check_scheme,
+    redact,
+    variables,
+)
 from workflow_scripts.common.cohort import local_path
 from workflow_scripts.common.errors import InputError
 from workflow_scripts.common.job import log
@@ -37,13 +43,12 @@ class _Again(Exception):
 
 
 class _Session(requests.Session):
-    """A session whose redirects stay on https, and that takes no password from ~/.netrc."""
+    """A session whose redirects stay on https."""
 
     def get_redirect_target(self, answer):
         target = super().get_redirect_target(answer)
-        # Signed addresses of storage providers are legal here: they are asked and not written down.
-        if target and not urljoin(answer.url, target).startswith("https://"):
-            check_address(urljoin(answer.url, target), redact(answer.request.url))
+        if target:  # may be a signed address, which is asked and never written down
+            check_scheme(urljoin(answer.url, target), redact(answer.request.url))
         return target
 
 
