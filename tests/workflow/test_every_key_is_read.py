@@ -53,6 +53,7 @@ OTHER = {
 UNTRACKED = {
     "offline",
     "connections",
+    *(f"published.{key}" for key in CONFIG["published"]),  # of a rule that `all` does not need
     "pretrain.workers",
     "pretrain.checkpoint_minutes",
     "pretrain.log_every",

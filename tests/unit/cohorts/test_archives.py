@@ -12,7 +12,7 @@ import pytest
 
 from tests.unit.cohorts.published import tarred, zipped
 from workflow_scripts.cohorts.readers import archives
-from workflow_scripts.cohorts.readers.archives import File, open_archive
+from workflow_scripts.cohorts.readers.archives import File, open_archive, open_inner
 from workflow_scripts.cohorts.readers.files import Files
 from workflow_scripts.common.errors import InputError
 
@@ -195,9 +195,7 @@ def test_a_disk_that_becomes_full_while_unpacking_is_told(name, tmp_path, monkey
     (tmp_path / "outer.zip").write_bytes(zipped(**{"inner.zip": zipped(**{"p1.tiff": b"1"})}))
     tarred(tmp_path / "x.tar", {"p1.tiff": b"1"})
     monkeypatch.setattr(archives.shutil, "copyfileobj", fill_the_disk)
-    with pytest.raises(
-        InputError, match=f"{name}.*: no room left on the disk where it is unpacked"
-    ):
+    with pytest.raises(InputError, match=f"{name}.*: no room left on the disk where"):
         if name.endswith(".zip"):
             open_inner(open_archive(tmp_path / name)[0], tmp_path)
         else:
