@@ -78,6 +78,31 @@ rule given_weights:
         "../workflow_scripts/pretrain/given_weights.py"
 
 
+# The authors' own weights, to set ours beside; nothing of `all` needs them.
+localrules:
+    retrieve_published,
+
+
+rule retrieve_published:
+    output:
+        retrieved=f"{config['archives']}/published/retrieved.json",
+    log:
+        f"{LOGS}/retrieve_published.log",
+    benchmark:
+        f"{BENCH}/retrieve_published.tsv"
+    resources:
+        downloads=1,
+        mem_mb=megabytes(1000),
+        runtime=120,
+    params:
+        code=code("workflow_scripts/pretrain/retrieve_published.py"),
+        published=config["published"],
+    message:
+        "Retrieving the published weights"
+    script:
+        "../workflow_scripts/pretrain/retrieve_published.py"
+
+
 rule loss_curves:
     input:
         metrics=expand(f"{R}/models/{{instance}}/metrics.json", instance=INSTANCES),

@@ -36,6 +36,10 @@ OTHER = {
     "markers.sequences": "resources/claims.csv",
     "markers.uniprot_url": "https://example.org",
     "markers.esm2.weights": "seeded",
+    "published.hub": "https://example.org",
+    "published.repository": "another/model",
+    "published.revision": "another",
+    "published.file": "another.safetensors",
     "model.encoder": "hv",
     "model.decoder": "f",
     "model.attention": "reference",
@@ -61,6 +65,8 @@ OTHER = {
 UNTRACKED = {
     "cohort",  # of the rule check_panel, which is no part of the study
     "offline",
+    "connections",
+    *(f"published.{key}" for key in CONFIG["published"]),  # of a rule that `all` does not need
     "pretrain.workers",
     "pretrain.checkpoint_minutes",
     "pretrain.log_every",

@@ -3,16 +3,19 @@
 import re
 import string
 from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 from pathlib import Path
 from urllib.parse import unquote, urlparse
 
 import yaml
 
+from workflow_scripts.common.access import check_address, has_credentials, variables
 from workflow_scripts.common.errors import InputError
 from workflow_scripts.common.validation import check, nearest, read_yaml
 
 ROOT = Path(__file__).resolve().parents[2]
 FROM_RECORD = "from_record"
+UNFINISHED = (".part", ".part.json", ".bad", "retrieved.json")  # beside the files of a cohort
 
 
 @dataclass(frozen=True)
@@ -98,7 +101,7 @@ class Cohort:
     def url(self, text):
         """Return `text` as an https or file:// URL; a path is relative to the YAML file."""
         if re.match(r"https?://", text):
-            return text
+            return check_address(text, self.path)
         path = unquote(text.removeprefix("file://"))
         if "://" in path:
             raise InputError(f"{self.path}: {text}: expected an https or file:// address.")
@@ -141,21 +144,28 @@ def absent_reason(cohort, folder):
     """Return why a cohort's data are not there and cannot be fetched, or None.
 
     Only for cohorts with access login or request: their files must lie in `folder` (the cohort's
-    folder of archives; or source.folder), placed by hand. What an open cohort lacks is retrieved.
+    folder of archives; or source.folder), placed by hand, or the environment must hold the
+    credentials of the archive. What an open cohort lacks is retrieved.
     """
     if cohort.access == "open":
         return None
+    addresses = []
     if cohort.folder is not None:
         missing, folder = ([] if cohort.folder.is_dir() else [cohort.folder.name]), cohort.folder
     else:
-        names = [file["name"] for file in cohort.files]
-        missing = [name for name in names if not (Path(folder) / name).is_file()]
-    if not missing:
+        lacking = [file for file in cohort.files if not placed(folder, file["name"])]
+        missing = [file["name"] for file in lacking]
+        addresses = [
+            file.get("url") or file.get("record", cohort.source.get("record")) for file in lacking
+        ]
+    if not missing or (addresses and all(map(has_credentials, addresses))):
         return None
     how = "behind a login" if cohort.access == "login" else "given on request"
     source = cohort.source.get("record") or cohort.citation or cohort.title
+    names = sorted({name for address in addresses for name in variables(address)}, reverse=True)
+    token = f"set {' and '.join(names)}, or " if names else ""
     return (
-        f"the data of {cohort.id} are {how} ({source}); put {', '.join(missing)} into "
+        f"the data of {cohort.id} are {how} ({source}); {token}put {', '.join(missing)} into "
         f"{folder if cohort.folder is None else folder.parent}"
     )
 
@@ -173,6 +183,15 @@ def not_ingested(present, absent):
         for path in paths
         if path.stem not in stood_for
     ]
+
+
+def placed(folder, name):
+    """Return the files in `folder` that are called `name`, or that fit it where it has a `*`."""
+    if "*" not in name:
+        return [name] if (Path(folder) / name).is_file() else []
+    paths = (path for path in Path(folder).rglob("*") if path.is_file())
+    names = sorted(path.relative_to(folder).as_posix() for path in paths)
+    return [one for one in names if fnmatchcase(one, name) and not one.endswith(UNFINISHED)]
 
 
 def local_path(url):

@@ -5,10 +5,18 @@ import os
 import sys
 from pathlib import Path
 
+from workflow_scripts.common.access import redact
 from workflow_scripts.common.errors import InputError
 
 log = logging.getLogger("virtues")
 FORMAT = {"format": "%(asctime)s %(levelname)s %(message)s", "datefmt": "%H:%M:%S"}
+
+
+class _Formatter(logging.Formatter):
+    """Keeps credentials out of logs, whoever puts them into a message or a traceback."""
+
+    def format(self, record):
+        return redact(super().format(record))
 
 
 def run(main, script_globals):
@@ -42,4 +50,6 @@ def configure_logging(path=None):
         open(path, "w").close()
         # Appending, as other processes of the job may write to the same file.
         handlers.append(logging.FileHandler(path, mode="a"))
-    logging.basicConfig(level=logging.INFO, handlers=handlers, force=True, **FORMAT)
+    for handler in handlers:
+        handler.setFormatter(_Formatter(FORMAT["format"], FORMAT["datefmt"]))
+    logging.basicConfig(level=logging.INFO, handlers=handlers, force=True)

@@ -7,6 +7,7 @@ import numpy as np
 import requests
 from urllib3.util.retry import Retry
 
+from workflow_scripts.common.access import check_address
 from workflow_scripts.common.accession import ACCESSION
 from workflow_scripts.common.errors import InputError
 from workflow_scripts.common.job import log, run
@@ -75,6 +76,7 @@ def sequences_from_uniprot(cohorts, url, cache, offline, backoff=1.0):
             f"{cache}/<accession>.fasta, or all in one FASTA file that `markers.sequences` names; "
             f"get them elsewhere from {url}/<accession>.fasta"
         )
+    check_address(url, "markers.uniprot_url")
     with requests.Session() as session:
         session.headers["User-Agent"] = USER_AGENT
         retry = Retry(TRIES, status_forcelist=BUSY, backoff_factor=backoff, raise_on_status=False)

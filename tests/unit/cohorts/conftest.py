@@ -1,8 +1,10 @@
-"""Cohort files for tests: the least that the schema asks for, with changes."""
+"""Cohort files for tests, the least that the schema asks for, and a web server."""
 
 import pytest
 import yaml
 
+from tests.unit.cohorts.bad_server import Server
+from workflow_scripts.common.access import HOSTS
 from workflow_scripts.common.cohort import load_cohort
 
 LEAST = {
@@ -34,3 +36,24 @@ def cohort_file(tmp_path):
 def cohort(cohort_file):
     """Return a function that writes and loads a cohort."""
     return lambda **changes: load_cohort(cohort_file(**changes))
+
+
+@pytest.fixture(autouse=True)
+def no_credentials(monkeypatch):
+    """Leave out whatever credentials the machine of the tests has."""
+    for name in {name for names in HOSTS.values() for name in names}:
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture
+def server():
+    server = Server()
+    yield server
+    server.released.set()
+    server.http.shutdown()
+    server.http.server_close()
+
+
+@pytest.fixture
+def waits():
+    return []

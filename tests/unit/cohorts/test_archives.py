@@ -1,15 +1,18 @@
 """Archives of every kind: what is read from them, and what is refused."""
 
+import errno
 import io
 import struct
 import tarfile
 import zipfile
+from types import SimpleNamespace
 
 import py7zr
 import pytest
 
 from tests.unit.cohorts.published import tarred, zipped
-from workflow_scripts.cohorts.readers.archives import File, open_archive
+from workflow_scripts.cohorts.readers import archives
+from workflow_scripts.cohorts.readers.archives import File, open_archive, open_inner
 from workflow_scripts.cohorts.readers.files import Files
 from workflow_scripts.common.errors import InputError
 
@@ -180,3 +183,28 @@ def test_a_cut_member_is_told(tmp_path):
 
 def test_a_file_names_its_place():
     assert str(File("a/b.tiff", "x.zip")) == "x.zip/a/b.tiff"
+
+
+@pytest.mark.parametrize("name", ["outer.zip", "x.tar"])
+def test_a_disk_that_becomes_full_while_unpacking_is_told(name, tmp_path, monkeypatch):
+    """Not as damage, for which the archive would be retrieved again."""
+
+    def fill_the_disk(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    (tmp_path / "outer.zip").write_bytes(zipped(**{"inner.zip": zipped(**{"p1.tiff": b"1"})}))
+    tarred(tmp_path / "x.tar", {"p1.tiff": b"1"})
+    monkeypatch.setattr(archives.shutil, "copyfileobj", fill_the_disk)
+    with pytest.raises(InputError, match=f"{name}.*: no room left on the disk where"):
+        if name.endswith(".zip"):
+            open_inner(open_archive(tmp_path / name)[0], tmp_path)
+        else:
+            open_archive(tmp_path / name)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["outer.zip", "x.tar"]
+
+
+def test_an_inner_archive_larger_than_the_disk_is_told(tmp_path, monkeypatch):
+    (tmp_path / "outer.zip").write_bytes(zipped(**{"inner.zip": bytes(1000)}))
+    monkeypatch.setattr(archives.shutil, "disk_usage", lambda folder: SimpleNamespace(free=999))
+    with pytest.raises(InputError, match="inner.zip unpacks to 1000 bytes and .* has 999 free"):
+        open_inner(open_archive(tmp_path / "outer.zip")[0], tmp_path)

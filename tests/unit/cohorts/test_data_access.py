@@ -2,12 +2,14 @@
 
 import re
 
+from workflow_scripts.common.access import HOSTS
 from workflow_scripts.common.cohort import ROOT, load_cohort
 
 GUIDE = ROOT / "docs/data-access.md"
 WHERE = {
     "zenodo.org": "Zenodo",
     "data.mendeley.com": "Mendeley Data",
+    "sagebase.org": "Synapse",
 }
 
 
@@ -16,10 +18,11 @@ def source(cohort):
     records = [cohort.source.get("record"), *(file.get("record") for file in cohort.files)]
     records = list(dict.fromkeys(record for record in records if record))
     if not records:
-        project = re.search(r"syn\d+", cohort.citation)
-        return f"Synapse {project.group()}" if project else "the authors"
+        return "the authors"
     place = next(name for host, name in WHERE.items() if host in records[0])
-    numbers = [re.search(r"(?:records|datasets)/(\w+)", record).group(1) for record in records]
+    numbers = [
+        re.search(r"(?:records|datasets|entity)/(\w+)", record).group(1) for record in records
+    ]
     return f"{place} {', '.join(numbers)}"
 
 
@@ -55,7 +58,12 @@ def flat(text):
 
 def test_the_table_is_that_of_the_cohort_files():
     lines = [line for line in GUIDE.read_text().splitlines() if line.startswith("|")]
-    assert lines == table()
+    assert lines[: len(table())] == table()
+
+
+def test_every_variable_with_a_credential_is_described():
+    rows = re.findall(r"^\| (`[A-Z].*?) \| (\S+) \|", GUIDE.read_text(), flags=re.MULTILINE)
+    assert {host: tuple(re.findall(r"`(\w+)`", names)) for names, host in rows} == HOSTS
 
 
 def test_every_cohort_has_a_section_with_its_files_and_open_questions():

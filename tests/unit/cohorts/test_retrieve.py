@@ -1,239 +1,16 @@
-"""Transfers against a local server that behaves as badly as real ones do."""
+"""A cohort's files: checked against its record, kept where they are, told where they are not."""
 
-import hashlib
 import json
-import threading
-from email.utils import formatdate
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import SimpleNamespace
 
-import numpy as np
 import pytest
 
+from tests.unit.cohorts.bad_server import CONTENT, MD5, PAGE, SHA256, SIZE
+from tests.unit.cohorts.published import zipped
 from workflow_scripts.cohorts import retrieve as rule
 from workflow_scripts.cohorts.records import describe_files, parse_record
 from workflow_scripts.cohorts.retrieve import retrieve
-from workflow_scripts.common import transfer
 from workflow_scripts.common.errors import InputError
-from workflow_scripts.common.transfer import fetch
-
-CONTENT = b"PK" + np.random.default_rng(0).bytes(99_998)
-SIZE, CUT = 100_000, 40_000  # 40 %
-PAGE = b"<!DOCTYPE html><html><body>Please log in</body></html>"
-
-
-class Server:
-    """Answers each request with the next behaviour of a list, the last one for ever."""
-
-    def __init__(self):
-        self.behaviours, self.requests, self.etag = [self.send], [], '"v1"'
-        self.content, self.texts = CONTENT, {}
-        server = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_GET(self):
-                server.requests.append((self.path, dict(self.headers)))
-                if self.path in server.texts:
-                    server.answer(self, 200, server.texts[self.path])
-                    return
-                behave = server.behaviours[0]
-                if len(server.behaviours) > 1:
-                    server.behaviours.pop(0)
-                behave(self)
-
-            def log_message(self, *_):
-                pass
-
-        self.http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self.http.server_port}"
-        threading.Thread(target=self.http.serve_forever, args=(0.01,), daemon=True).start()
-
-    def answer(self, request, status, body, length=None, **headers):
-        request.send_response(status)
-        for name, value in headers.items():
-            request.send_header(name.replace("_", "-"), value)
-        if length != "none":
-            request.send_header("Content-Length", str(length or len(body)))
-        request.end_headers()
-        request.wfile.write(body)
-
-    def send(self, request, ranges=True, until=None):
-        """Send the file, or from where Range says if If-Range names the version at hand."""
-        start, headers = 0, {"ETag": self.etag} if self.etag else {}
-        if ranges and request.headers.get("If-Range") == self.etag is not None:
-            start = int(request.headers["Range"].removeprefix("bytes=").removesuffix("-"))
-            headers["Content_Range"] = f"bytes {start}-{len(self.content) - 1}/{len(self.content)}"
-        body = self.content[start:]
-        status = 206 if "Content_Range" in headers else 200
-        self.answer(request, status, body[: until and until - start], len(body), **headers)
-
-    def cut(self, request):
-        self.send(request, until=CUT)
-
-    def without_ranges(self, request):
-        self.send(request, ranges=False)
-
-
-@pytest.fixture
-def server():
-    server = Server()
-    yield server
-    server.http.shutdown()
-    server.http.server_close()
-
-
-@pytest.fixture
-def waits():
-    return []
-
-
-@pytest.fixture
-def get(server, tmp_path, waits):
-    """Fetch the server's file into tmp_path and return its bytes."""
-
-    def fetch_it(size=SIZE):
-        part = tmp_path / "a.zip.part"
-        fetch(f"{server.url}/a.zip", part, size, waits.append)
-        assert sorted(tmp_path.iterdir()) == [part], "the note is gone after success"
-        return part.read_bytes()
-
-    return fetch_it
-
-
-def test_a_plain_transfer(server, get):
-    assert get() == CONTENT
-    assert server.requests[0][1]["User-Agent"].startswith("Mozilla/5.0")
-
-
-def test_a_cut_transfer_goes_on_at_40_percent(server, get, waits):
-    server.behaviours = [server.cut, server.send]
-    assert get() == CONTENT
-    assert server.requests[1][1]["Range"] == f"bytes={CUT}-"
-    assert server.requests[1][1]["If-Range"] == '"v1"'
-    assert waits == [2.0]
-
-
-def test_a_transfer_goes_on_in_a_later_run(server, get, tmp_path, waits):
-    server.behaviours = [server.cut, lambda request: server.answer(request, 503, b"")]
-    with pytest.raises(InputError, match=f"no success in 6 tries .* the {CUT} bytes received"):
-        get()
-    assert (tmp_path / "a.zip.part").stat().st_size == CUT
-    server.behaviours = [server.send]
-    assert get() == CONTENT
-    assert server.requests[-1][1]["Range"] == f"bytes={CUT}-"
-    # 2, 4, ... s: any new byte starts the count of failures again.
-    assert waits == [2.0, 4.0, 8.0, 16.0, 32.0]
-
-
-def test_a_server_that_ignores_ranges_sends_all_again(server, get):
-    server.behaviours = [server.cut, server.without_ranges]
-    assert get() == CONTENT
-
-
-def test_another_version_is_never_appended(server, get):
-    def change(request):
-        server.etag, server.content = '"v2"', CONTENT[::-1]
-        server.send(request)
-
-    server.behaviours = [server.cut, change, server.send]
-    assert get() == CONTENT[::-1]
-
-
-def test_a_server_that_resumes_another_version_is_not_believed(server, get):
-    def append_wrongly(request):
-        """Send the rest of a new version although If-Range names the old one."""
-        server.content, server.etag = CONTENT[::-1], '"v2"'
-        span = f"bytes {CUT}-{SIZE - 1}/{SIZE}"
-        server.answer(request, 206, server.content[CUT:], ETag='"v2"', Content_Range=span)
-
-    server.behaviours = [server.cut, append_wrongly, server.send]
-    assert get() == CONTENT[::-1]
-
-
-def test_a_server_that_resumes_elsewhere_is_not_believed(server, get):
-    def elsewhere(request):
-        server.answer(request, 206, CONTENT[9:], ETag='"v1"', Content_Range="bytes 9-99/100")
-
-    server.behaviours = [server.cut, elsewhere, server.send]
-    assert get() == CONTENT
-
-
-@pytest.mark.parametrize("etag", [None, 'W/"weak"'])
-def test_without_a_strong_name_of_the_version_it_starts_again(server, get, etag):
-    server.etag, server.behaviours = etag, [server.cut, server.send]
-    assert get() == CONTENT
-    assert "Range" not in server.requests[1][1]
-
-
-def test_a_transfer_of_unknown_length_is_known_to_be_cut(server, get):
-    def cut_silently(request):
-        server.answer(request, 200, CONTENT[:CUT], length="none", ETag='"v1"')
-
-    server.behaviours = [cut_silently, server.send]
-    assert get() == CONTENT
-    assert server.requests[1][1]["Range"] == f"bytes={CUT}-"
-
-
-def test_a_part_longer_than_the_file_is_given_up(server, get, tmp_path):
-    (tmp_path / "a.zip.part").write_bytes(CONTENT + b"more")
-    note = {"url": f"{server.url}/a.zip", "version": '"v1"'}
-    (tmp_path / "a.zip.part.json").write_text(json.dumps(note))
-    server.behaviours = [lambda request: server.answer(request, 416, b""), server.send]
-    assert get() == CONTENT
-
-
-def test_a_part_of_unknown_origin_is_not_used(server, get, tmp_path):
-    (tmp_path / "a.zip.part").write_bytes(b"x" * CUT)
-    assert get() == CONTENT
-    assert "Range" not in server.requests[0][1]
-
-
-@pytest.mark.parametrize(
-    ("header", "low", "high"),
-    [("7", 7, 7), ("999999", 300, 300), (formatdate(4e9, usegmt=True), 300, 300), ("soon", 2, 2)],
-)
-def test_it_waits_as_long_as_the_server_asks(server, get, waits, header, low, high):
-    busy = [lambda request: server.answer(request, 429, b"", Retry_After=header)]
-    server.behaviours = [*busy, server.send]
-    assert get() == CONTENT
-    assert len(waits) == 1 and low <= waits[0] <= high
-
-
-@pytest.mark.parametrize(
-    ("body", "kind"),
-    [(PAGE, "HTML"), (b'{"error": 400}', "JSON"), (b"  \n<HTML>sorry", "HTML")],
-)
-def test_an_error_message_with_status_200_is_no_file(server, get, tmp_path, body, kind):
-    server.behaviours = [server.cut, lambda request: server.answer(request, 200, body)]
-    with pytest.raises(InputError, match=f"got {kind}, expected zip: '"):
-        get(size=None)
-    assert (tmp_path / "a.zip.part").read_bytes() == CONTENT[:CUT], "what was received is kept"
-
-
-def test_a_json_file_may_be_json(server, tmp_path):
-    server.content = b'{"a": 1}'
-    fetch(f"{server.url}/a.json", tmp_path / "a.json.part")
-    assert (tmp_path / "a.json.part").read_bytes() == b'{"a": 1}'
-
-
-@pytest.mark.parametrize(
-    ("status", "sentence"),
-    [(403, "access refused .status 403.; get the file by hand"), (404, "status 404, expected the")],
-)
-def test_no_second_try_where_none_helps(server, get, waits, status, sentence):
-    server.behaviours = [lambda request: server.answer(request, status, PAGE)]
-    with pytest.raises(InputError, match=sentence):
-        get()
-    assert waits == []
-
-
-def test_a_server_that_is_not_there(tmp_path, waits):
-    with pytest.raises(InputError, match="no success in 6 tries .* 0 bytes"):
-        fetch("http://127.0.0.1:9/a.zip", tmp_path / "a.zip.part", None, waits.append)
-    assert len(waits) == transfer.TRIES - 1
-
-
-MD5, SHA256 = hashlib.md5(CONTENT).hexdigest(), hashlib.sha256(CONTENT).hexdigest()
 
 
 def source(server, **changes):
@@ -299,7 +76,12 @@ def test_what_only_a_person_can_get_is_told(cohort, tmp_path):
     mine = cohort(access="login", source={"files": [{"name": "a.zip"}]}, citation="Us, 2026")
     with pytest.raises(InputError, match="are behind a login .Us, 2026.; put a.zip into"):
         retrieve(mine, tmp_path / "to")
-    (tmp_path / "to/a.zip").write_bytes(CONTENT)
+    archive = zipped(**{"p1.tiff": b"pixels"})
+    for content, told in ((PAGE, "begins with b'<!DOC"), (archive[:-9], "has no end of a zip")):
+        (tmp_path / "to/a.zip").write_bytes(content)
+        with pytest.raises(InputError, match=told):
+            retrieve(mine, tmp_path / "to")
+    (tmp_path / "to/a.zip").write_bytes(archive)
     assert retrieve(mine, tmp_path / "to")["files"][0]["checked_against"] == {}
 
 
@@ -423,7 +205,7 @@ def test_the_rule_writes_retrieved_json(server, cohort_file, tmp_path):
     snakemake = SimpleNamespace(
         input=SimpleNamespace(cohort=str(cohort_file(source=source(server)))),
         output=SimpleNamespace(retrieved=str(tmp_path / "to/retrieved.json")),
-        config={"offline": False},
+        config={"offline": False, "connections": 1},
     )
     rule.main(snakemake)
     written = json.loads((tmp_path / "to/retrieved.json").read_text())

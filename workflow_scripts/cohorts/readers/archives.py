@@ -1,5 +1,6 @@
 """Archives as lists of files: zip is read in place, tar and 7z are unpacked to disk once."""
 
+import errno
 import io
 import lzma
 import os
@@ -76,7 +77,12 @@ class File:
 
 
 def damaged(file, error):
-    """Return the InputError for a file that cannot be read to its end."""
+    """Return the InputError for a file that cannot be read to its end, or a disk that is full."""
+    if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT):
+        return InputError(
+            f"{file}: no room left on the disk where it is unpacked ({error.strerror}); make room "
+            "there, or let `archives` in the settings name a larger disk."
+        )
     reason = str(error).partition("\n")[0].rstrip(":")
     return InputError(f"{file} is damaged or truncated ({reason}); retrieve it again.")
 
@@ -109,6 +115,9 @@ def open_inner(member, folder):
     A compressed member cannot be entered midway. The copy has no name: it goes with its last user.
     """
     copy = tempfile.TemporaryFile(dir=writable(folder))
+    if member.archive is not None:
+        size = member.archive.getinfo(member.name).file_size
+        _refuse_too_large(member, size, writable(folder) or tempfile.gettempdir())
     try:
         with member.open() as source:
             shutil.copyfileobj(source, copy, 1 << 20)
@@ -147,7 +156,7 @@ def _tar(path, place, file):
             _refuse_outside(place, [member.name])
             if not member.isfile() or is_litter(member.name):
                 continue
-            _refuse_too_large(place, member.size, folder.name)
+            _refuse_too_large(place, member.size, Path(folder.name).parent)
             target = Path(folder.name) / str(number)
             with archive.extractfile(member) as stream, open(target, "wb") as copy:
                 shutil.copyfileobj(stream, copy, 1 << 20)
@@ -166,7 +175,7 @@ def _seven_zip(path, place, file):
                 raise _protected(place)
             _refuse_outside(place, archive.getnames())
             folder = _temporary(path)
-            _refuse_too_large(place, archive.archiveinfo().uncompressed, folder.name)
+            _refuse_too_large(place, archive.archiveinfo().uncompressed, Path(folder.name).parent)
             archive.extractall(path=folder.name)
     except py7zr.PasswordRequired:
         raise _protected(place) from None
@@ -196,7 +205,7 @@ def _refuse_too_large(place, size, folder):
     free = shutil.disk_usage(folder).free
     if size > free:
         raise InputError(
-            f"{place} unpacks to {size} bytes and {Path(folder).parent} has {free} free; make room "
+            f"{place} unpacks to {size} bytes and {folder} has {free} free; make room "
             "there, or get the archive from its publisher again if it should be small."
         )
 
