@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 import zarr
 
+from demo.simulator.patients import stained
 from workflow_scripts.cohorts.ingest import ingest
 from workflow_scripts.cohorts.readers import read_source
 from workflow_scripts.common.cohort import load_cohort
@@ -17,7 +18,14 @@ READ = {
     "cords2024": ("cell_type", False, {"DX.name": "DX.name", "Grade": "Grade"}),
     "wang2023": ("phenotype", True, {"pCR": "pCR", "Arm": "Arm", "BiopsyPhase": "BiopsyPhase"}),
     "hoch2022": ("phenotype", False, {"Cancer_Stage": "Cancer_Stage", "Mutation": "Mutation"}),
+    "rigamonti": ("cell_type", False, {}),
+    "meyer2025": ("cell_type", False, {"PID_group_risk": "PID_group_risk", "grade": "grade"}),
+    "jackson2020": ("cell_type", False, {"clinical_type": "clinical_type", "grade": "grade"}),
+    "moldoveanu2022": ("cell_type", False, {"Response": "Response", "Treatment": "Treatment"}),
+    "immucan2024": ("cell_type", True, {}),
 }
+MASKED = ("cords2023", "zhu2025")  # masks without a table of cells
+BARE = ("hu2023", "schulz2018", "allam2022")  # neither masks nor cells
 
 
 def source_of(archive):
@@ -36,10 +44,44 @@ def cells_of(source, tissue):
     return source.cells[source.cells.tissue_id == tissue.tissue_id].sort_values("cell_id")
 
 
-def test_readers_find_what_was_written(archive):
-    label, drops, columns = READ[archive.id.removeprefix("sim_")]
+def check_patients(truth, patients):
+    owners = np.array(truth.owners)
+    same = np.array(patients)[:, None] == np.array(patients)[None]
+    np.testing.assert_array_equal(same, owners[:, None] == owners[None])
+
+
+def check_panel(archive, source):
+    markers = [entry["marker"] for entry in archive.section["panel"]]
+    assert source.panel["channel_name"].tolist() == markers
+    for (_, found), sample in zip(
+        found_tissues(archive, source), archive.truth.samples, strict=True
+    ):
+        absent = np.array(markers)[~stained(archive.section, sample.attributes)]
+        assert list(found.absent) == absent.tolist()
+
+
+@pytest.mark.parametrize("name", [*MASKED, *BARE])
+def test_readers_find_images_without_a_table_of_cells(name, archives):
+    archive = archives(name)
+    source = source_of(archive)
+    check_panel(archive, source)
+    patients = []
+    for tissue, found in found_tissues(archive, source):
+        patients.append(found.patient_id)
+        if name in MASKED:
+            np.testing.assert_array_equal(found.load_mask(), tissue.cell_mask)
+        else:
+            assert found.load_mask is None
+    assert source.cells is None
+    check_patients(archive.truth, patients)
+
+
+@pytest.mark.parametrize("name", READ)
+def test_readers_find_what_was_written(name, archives):
+    archive = archives(name)
+    label, drops, columns = READ[name]
     truth, source = archive.truth, source_of(archive)
-    assert source.panel["channel_name"].tolist() == [e["marker"] for e in archive.section["panel"]]
+    check_panel(archive, source)
     patients = []
     for (tissue, found), sample in zip(found_tissues(archive, source), truth.samples, strict=True):
         np.testing.assert_array_equal(found.load_mask(), tissue.cell_mask)
@@ -50,9 +92,7 @@ def test_readers_find_what_was_written(archive):
         for column, name in columns.items():
             assert str(found.clinical[column]).lower() in spelt(sample.attributes[name])
         patients.append(found.patient_id)
-    owners = np.array(truth.owners)
-    same = np.array(patients)[:, None] == np.array(patients)[None]
-    np.testing.assert_array_equal(same, owners[:, None] == owners[None])
+    check_patients(truth, patients)
 
 
 def spelt(value):
@@ -83,6 +123,11 @@ def spelt(value):
             "hoch2022",
             {"cell_type": {"Tumor", "Stroma", "T-Cell", "Macrophage", "Lymphocyte", "Other"}},
         ),
+        (
+            "rigamonti",
+            {"cell_category": {"Tumour", "Fibroblast", "Immune", "T cell", "vessel", "Other"}},
+        ),
+        ("jackson2020", {"cell_category": {"tumor", "stroma", "immune"}}),
     ],
 )
 def test_every_planted_type_has_a_class(name, classes, archives):
