@@ -77,14 +77,17 @@ def test_readers_find_images_without_a_table_of_cells(name, archives):
 
 
 @pytest.mark.parametrize("name", READ)
-def test_readers_find_what_was_written(name, archives):
+def test_readers_find_what_was_written(name, archives, danenberg):
     archive = archives(name)
     label, drops, columns = READ[name]
     truth, source = archive.truth, source_of(archive)
     check_panel(archive, source)
     patients = []
     for (tissue, found), sample in zip(found_tissues(archive, source), truth.samples, strict=True):
-        np.testing.assert_array_equal(found.load_mask(), tissue.cell_mask)
+        mask = found.load_mask()
+        if archive is danenberg and tissue is truth.tissues[-1]:  # numbered in reverse
+            mask = np.where(mask > 0, len(tissue.types) + 1 - mask, 0)
+        np.testing.assert_array_equal(mask, tissue.cell_mask)
         cells = cells_of(source, found)
         kept = np.flatnonzero(~tissue.aggregate) if drops else np.arange(len(tissue.types))
         assert cells.cell_id.tolist() == (kept + 1).tolist()
@@ -178,14 +181,31 @@ def test_what_cords_cannot_give_is_told(cords):
     assert blocks == {"175_B", "176_A", "86_C"}
 
 
+def ingested(archive, folder):
+    """Return the source, the folders below `folder`, and what ingesting the source gives."""
+    folders = {key: folder / key for key in ("images", "cell_masks", "tissue_masks")}
+    for place in folders.values():
+        place.mkdir()
+    source, cohort = source_of(archive), load_cohort(f"demo/cohorts/{archive.id}.yaml")
+    return source, folders, ingest(source, cohort, folders, sigma=2.0)
+
+
+def test_a_misaligned_mask_of_danenberg_is_aligned_by_coordinates(danenberg, tmp_path):
+    source, _, (_, cells, summary) = ingested(danenberg, tmp_path)
+    tissue, found = found_tissues(danenberg, source)[-1]
+    (note,) = [text for text in summary["warnings"] if "aligned by coordinates" in text]
+    assert found.tissue_id in note
+    mine = cells[cells.tissue_id == found.tissue_id]
+    types = [tissue.types[len(tissue.types) - cell] for cell in mine.cell_id]
+    # A cell whose centroid lies on a neighbour gets the neighbour's number.
+    assert (mine.phenotype.to_numpy() == types).mean() > 0.97
+    assert len(mine) > 0.9 * len(tissue.types)
+
+
 @pytest.mark.parametrize("name", ["cords2024", "wang2023", "hoch2022"])
 def test_ingested_images_and_cells_are_those_simulated(name, archives, tmp_path):
     archive = archives(name)
-    folders = {key: tmp_path / key for key in ("images", "cell_masks", "tissue_masks")}
-    for folder in folders.values():
-        folder.mkdir()
-    source, cohort = source_of(archive), load_cohort(f"demo/cohorts/sim_{name}.yaml")
-    tissues, cells, summary = ingest(source, cohort, folders, sigma=2.0)
+    source, folders, (tissues, cells, summary) = ingested(archive, tmp_path)
     for tissue, found in found_tissues(archive, source):
         image = zarr.open(folders["images"] / f"{found.tissue_id}.ome.zarr/0")[:]
         np.testing.assert_array_equal(image, tissue.image)
