@@ -60,6 +60,13 @@ class CohortFiles:
         channels = pd.read_parquet(self.folder / "imc/channels.parquet")
         return channels[channels["qc_pass"] & channels["uniprot_id"].notna()]["uniprot_id"].tolist()
 
+    def markers(self):
+        """Return the names of the model-ready channels, in their order; a tissue may lack some."""
+        channels = pd.read_parquet(self.folder / "imc/channels.parquet")
+        return channels[channels["qc_pass"] & channels["uniprot_id"].notna()][
+            "channel_name"
+        ].tolist()
+
     def standardization(self, name):
         """Return a table of `image_level_upper_quantiles`, `global_level_means` or `..._stds`."""
         return pd.read_parquet(self.folder / STANDARDIZATION / f"{name}.parquet")
