@@ -65,11 +65,16 @@ def visible_mean(crop, hidden):
 class Baselines:
     """The best guess without a model: visible pixels' mean, or the most correlated channel."""
 
-    def __init__(self, cohort, positions, accessions, size, min_coverage):
-        """Correlate the model's channels over the training tissues' crops, with the sign (D6)."""
+    def __init__(self, cohort, positions, accessions, size, min_coverage, markers=None):
+        """Correlate the model's channels over the training tissues' crops, with the sign (D6).
+
+        With `markers` over those tissues alone that were stained for just these; where there are
+        none, no channel is a guess for another.
+        """
         crops = (
             tissue.image(positions)[:, row : row + size, col : col + size]
             for tissue in cohort.tissues("train")
+            if markers is None or tissue.markers == markers
             for row, col in tissue_grid(tissue.tissue_mask(), size, min_coverage)
         )
         correlation = channel_correlation(crops, len(positions))

@@ -73,16 +73,20 @@ def main(snakemake):
         settings,
         snakemake.params.device,
     )
-    rows, scores, baselines = [], [], None
+    rows, scores, baselines_of = [], [], {}
     for tissue in cohort.tissues("test"):
         positions, left_out = model.usable(tissue.accessions)
-        if baselines is None:
+        panel = tuple(tissue.markers)
+        if panel not in baselines_of:
             log.info("%s: %d channels; left out: %s", cohort.id, len(positions), left_out or "none")
             accessions = [tissue.accessions[i] for i in positions]
             size = settings["crop"]
-            baselines = Baselines(cohort, positions, accessions, size, min_coverage)
+            baselines_of[panel] = Baselines(
+                cohort, positions, accessions, size, min_coverage, tissue.markers
+            )
+        seeds, baselines = snakemake.params.seeds, baselines_of[panel]
         tissue_rows, tissue_scores = evaluate_tissue(
-            model, baselines, tissue, positions, settings, snakemake.params.seeds, min_coverage
+            model, baselines, tissue, positions, settings, seeds, min_coverage
         )
         rows, scores = rows + tissue_rows, scores + tissue_scores
         log.info("%s: %d rows of sums", tissue.id, len(tissue_rows))
