@@ -24,6 +24,15 @@ def mean_counts(mask, image):
     return np.stack(sums, axis=1) / areas(mask)[:, None]
 
 
+def each_cell(tissues):
+    """Yield (index of the tissue, label, x, y, area in px, cell type) of every cell."""
+    for index, tissue in enumerate(tissues):
+        x, y = centroids(tissue.cell_mask)
+        facts = zip(x.tolist(), y.tolist(), areas(tissue.cell_mask).tolist(), strict=True)
+        for label, (fact, name) in enumerate(zip(facts, tissue.types, strict=True), start=1):
+            yield index, label, *fact, name
+
+
 def neighbours(mask, reach):
     """Return the pairs of cells that come within `reach` pixels of each other: [n, 2] labels.
 

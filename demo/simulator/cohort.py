@@ -8,19 +8,46 @@ from pathlib import Path
 import numpy as np
 import yaml
 
-from demo.simulator import cords2024, damond2019, danenberg2022, hoch2022, wang2023
-from demo.simulator.patients import Patient, at_visit, draw_patients, follow_first
+from demo.simulator import (
+    allam2022,
+    cords2023,
+    cords2024,
+    damond2019,
+    danenberg2022,
+    hoch2022,
+    hu2023,
+    immucan2024,
+    jackson2020,
+    meyer2025,
+    moldoveanu2022,
+    rigamonti,
+    schulz2018,
+    wang2023,
+    zhu2025,
+)
+from demo.simulator.patients import Patient, at_visit, draw_patients, follow_first, stained
 from demo.simulator.tissue import Tissue, simulate_tissue
 from workflow_scripts.common.errors import InputError
 
 EFFECTS = Path(__file__).with_name("effects.yaml")
-LAYOUTS = {
-    "damond2019": damond2019,
-    "danenberg2022": danenberg2022,
-    "cords2024": cords2024,
-    "wang2023": wang2023,
-    "hoch2022": hoch2022,
-}
+MODULES = (
+    danenberg2022,
+    cords2024,
+    wang2023,
+    hoch2022,
+    damond2019,
+    rigamonti,
+    meyer2025,
+    jackson2020,
+    moldoveanu2022,
+    cords2023,
+    hu2023,
+    schulz2018,
+    zhu2025,
+    allam2022,
+    immucan2024,
+)
+LAYOUTS = {module.__name__.rpartition(".")[2]: module for module in MODULES}
 UNDERSIZED = (200, 240)  # sides in px of a tissue that is too small for a sub-image of 256 px
 
 
@@ -30,8 +57,9 @@ class SimulatedCohort:
 
     `samples` [tissue] is the patient as sampled for it: its composition, and at which time.
     `unimaged` patients have a clinical row and no tissue, `unpublished` tissues (of the first
-    patient) have a mask and cells but no image: real archives hold some of both. `rng` is for what
-    the archive adds: survival, and variables without a planted effect.
+    patient) are no tissue of the cohort, although the archive has some of their files: real
+    archives hold some of both. `rng` is for what the archive adds: survival, and variables without
+    a planted effect.
     """
 
     patients: list[Patient]
@@ -64,6 +92,12 @@ def section_of(cohort_id, effects):
     return effects["cohorts"][cohort_id.removeprefix("sim_")]
 
 
+def sized(cohort_id, settings):
+    """Return the settings of one cohort: those of `small` come before the others' in its list."""
+    small = settings.get("small", {"cohorts": []})
+    return settings | small if cohort_id in small["cohorts"] else settings
+
+
 def plan_tissues(section, patients, tissues):
     """Return (owner, time) of each tissue; the time is None for a cohort without visits.
 
@@ -88,7 +122,7 @@ def simulate_cohort(cohort_id, effects, settings):
         raise InputError(
             f"settings: simulation.tissues: {cohort_id} is missing; say how many tissues it has."
         )
-    section = section_of(cohort_id, effects)
+    section, settings = section_of(cohort_id, effects), sized(cohort_id, settings)
     streams = np.random.default_rng([settings["seed"], zlib.crc32(cohort_id.encode())]).spawn(5)
     patients = follow_first(section, draw_patients(streams[0], section, settings["patients"]))
     unimaged = draw_patients(streams[1], section, layout.UNIMAGED_PATIENTS)
@@ -106,17 +140,10 @@ def simulate_cohort(cohort_id, effects, settings):
         shape = tuple(int(side) for side in rng.integers(sides[0], sides[1], 2, endpoint=True))
         sample = samples[index if index <= last else 0]
         cells = round(settings["cells"] * min(1, shape[0] * shape[1] / high**2))
-        tissues.append(
-            simulate_tissue(
-                rng,
-                shape,
-                cells,
-                section,
-                effects["measurement"],
-                sample.niche_shares,
-                sample.type_shares,
-            )
-        )
+        composition = sample.niche_shares, sample.type_shares
+        tissue = simulate_tissue(rng, shape, cells, section, effects["measurement"], *composition)
+        tissue.image[~stained(section, sample.attributes)] = 0
+        tissues.append(tissue)
     owners = [owner for owner, _ in plan]
     published, unpublished = tissues[: last + 1], tissues[last + 1 :]
     return SimulatedCohort(patients, published, owners, samples, unimaged, unpublished, streams[3])

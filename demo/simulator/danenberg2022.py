@@ -4,7 +4,7 @@ One zip with the root MBTMEIMCPublic/: float stacks and masks named by patient a
 table of cells, one clinical table, the panel and the order of the stack. Patients are written
 MB-9000 in tables and MB9000 in file names. The archive holds the clinical table and the neighbours
 with their TME structures as .fst, a format of R; here they are the CSV that a conversion gives.
-Masks and table agree, as after the correction that was published later (Zenodo 15615709).
+Masks and table of one image disagree, as in the record before its masks were corrected.
 """
 
 import numpy as np
@@ -37,7 +37,8 @@ The files and columns follow those of Danenberg et al. 2022 (Zenodo 6036188) whe
 publicly described, with a subset of the channels. IMCClinical.csv and CellNeighbours.csv are the
 tables that the archive holds as IMCClinical.fst and CellNeighbours.fst (a format of R), in the form
 that a conversion to CSV gives. CellNeighbours lists every pair of neighbours from both sides, with
-the structure of the cell in `from`; cells of the tumour are in no structure (NA).
+the structure of the cell in `from`; cells of the tumour are in no structure (NA). The masks of the
+last image number its cells in another order than the tables.
 Not imitated: the .fst files and the annotation workbooks.
 """
 
@@ -48,11 +49,14 @@ def write(folder, section, cohort):
     numbers = np.cumsum(gaps).tolist()  # ImageNumber has gaps, as published
     members = [(f"{ROOT}/README.txt", README.encode())]
     for number, tissue, owner in zip(numbers, cohort.tissues, cohort.owners, strict=True):
+        masks = [tissue.cell_mask, tissue.nucleus_mask]
+        if number == numbers[-1]:
+            masks = [_renumbered(mask, len(tissue.types)) for mask in masks]
         stem = f"{ROOT}/Images/{_metabric_id(owner).replace('-', '')}_{number}"
         members += [
             (f"{stem}_FullStack.tiff", tiff_bytes(tissue.image.astype(np.float32))),
-            (f"{stem}_CellMask.tiff", tiff_bytes(tissue.cell_mask)),
-            (f"{stem}_NucleusMask.tiff", tiff_bytes(tissue.nucleus_mask)),
+            (f"{stem}_CellMask.tiff", tiff_bytes(masks[0])),
+            (f"{stem}_NucleusMask.tiff", tiff_bytes(masks[1])),
         ]
     epitopes = [entry["marker"] for entry in section["panel"]]
     order = [[entry["channel"], entry["marker"]] for entry in section["panel"]]
@@ -72,6 +76,11 @@ def write(folder, section, cohort):
 def record(paths, folder):
     """Return the archive's API answer for `paths`, which will lie in `folder`."""
     return zenodo_record(paths, folder, "Simulated cohort in the layout of Zenodo 6036188")
+
+
+def _renumbered(mask, cells):
+    """Return the mask with its labels 1..cells in reverse order."""
+    return np.where(mask > 0, cells + 1 - mask, 0).astype(mask.dtype)
 
 
 def _metabric_id(index):

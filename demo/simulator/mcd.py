@@ -1,7 +1,7 @@
-"""The raw file of the instrument (.mcd): pixels of several acquisitions, then their description.
+"""Raw files of the instrument: .mcd with several acquisitions, .txt with the shots of one.
 
-Pixels are float32, one row per laser shot: x, y, z, then the channels in the order of mass. The
-description is XML in UTF-16 at the end of the file.
+In a .mcd the pixels come first: float32, one row per laser shot: x, y, z, then the channels in the
+order of mass. The description is XML in UTF-16 at the end of the file. A .txt has the same rows.
 """
 
 import io
@@ -61,6 +61,24 @@ def mcd_bytes(acquisitions, channels):
             count += 1
     file.write(ElementTree.tostring(root, "unicode").encode("utf-16-le"))
     return file.getvalue()
+
+
+def text_bytes(image, channels):
+    """Return the .txt of one acquisition: a row per shot, a column per channel.
+
+    image [C, H, W]: whole counts; `channels` [(metal such as In115, label)] are theirs.
+    """
+    rows, columns = np.indices(image.shape[1:])
+    order = np.arange(columns.size)
+    place = np.stack([order, order, order, columns.ravel(), rows.ravel(), order], axis=1)
+    place = (place * [384, 384, 0, 1, 1, 1] + [1708, 2091, 384, 0, 0, 0]).tolist()
+    spelt = np.array([f"{count}.000" for count in range(int(image.max()) + 1)], object)
+    counts = spelt[image.astype(int).reshape(len(image), -1).T].tolist()
+    names = ["Start_push", "End_push", "Pushes_duration", "X", "Y", "Z"]
+    names += [f"{label}({metal}Di)" for metal, label in channels]
+    lines = ["\t".join(names)]
+    lines += ["\t".join([*map(str, at), *shot]) for at, shot in zip(place, counts, strict=True)]
+    return ("\r\n".join(lines) + "\r\n").encode()
 
 
 def _shots(image):

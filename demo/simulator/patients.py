@@ -131,6 +131,14 @@ def type_shares(cohort, attributes):
     }
 
 
+def stained(section, attributes):
+    """Return which channels [C] (bool) of the panel were measured in tissues of such a patient."""
+    only = [entry.get("only", {}) for entry in section["panel"]]
+    return np.array(
+        [all(attributes[name] in values for name, values in each.items()) for each in only]
+    )
+
+
 def draw_survival(rng, cohort, patients):
     """Return {event: (years [n], seen [n] bool)}: exponential times with `hazard` effects.
 

@@ -64,10 +64,14 @@ class CohortFiles:
         channels = self._channels().drop_duplicates("uniprot_id")
         return dict(zip(channels["uniprot_id"], channels["channel_name"], strict=True))
 
-    def _channels(self):
-        channels = pd.read_parquet(self.folder / "imc/channels.parquet")
-        return channels[channels["qc_pass"] & channels["uniprot_id"].notna()]
+    def markers(self):
+        """Return the names of the model-ready channels, in their order; a tissue may lack some."""
+        return self._channels()["channel_name"].tolist()
 
     def standardization(self, name):
         """Return a table of `image_level_upper_quantiles`, `global_level_means` or `..._stds`."""
         return pd.read_parquet(self.folder / STANDARDIZATION / f"{name}.parquet")
+
+    def _channels(self):
+        channels = pd.read_parquet(self.folder / "imc/channels.parquet")
+        return channels[channels["qc_pass"] & channels["uniprot_id"].notna()]

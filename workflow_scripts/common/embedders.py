@@ -50,6 +50,7 @@ class MeanIntensity:
     """Baseline: the mean standardised intensity of every channel (D9)."""
 
     name = "mean_intensity"
+    per_channel = True  # a column of its tokens is a channel
 
     def __init__(self, crop, patch):
         self.crop, self.patch = crop, patch

@@ -1,7 +1,10 @@
 """Patch, niche, cell and tissue tokens of one model for one cohort."""
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
+
+import numpy as np
 
 from workflow_scripts.common.cohort_files import CohortFiles
 from workflow_scripts.common.crops import tissue_grid
@@ -11,8 +14,24 @@ from workflow_scripts.common.job import log, run
 from workflow_scripts.common.tokens import TokenStore
 
 
-def embed_tissue(embedder, tissue, crop, min_coverage, store):
-    """Append the tokens of one tissue to `store`."""
+def over_panel(tokens, places, width):
+    """Return `Tokens` with a column per channel of the cohort's panel.
+
+    `places`: where the tissue's channels are in it. The others were not stained and get 0, the mean
+    of a standardised channel.
+    """
+
+    def spread(array):
+        full = np.zeros((*array.shape[:-1], width), np.float32)
+        full[..., places] = array
+        return full
+
+    parts = {name: spread(getattr(tokens, name)) for name in ("patch", "niche", "cells")}
+    return replace(tokens, **parts)
+
+
+def embed_tissue(embedder, tissue, crop, min_coverage, store, panel):
+    """Append the tokens of one tissue to `store`; `panel` names the cohort's channels."""
     positions, left_out = embedder.usable(tissue.accessions)
     if not positions:
         raise InputError(
@@ -23,6 +42,9 @@ def embed_tissue(embedder, tissue, crop, min_coverage, store):
     origins = tissue_grid(tissue.tissue_mask(), crop, min_coverage)
     accessions = [tissue.accessions[i] for i in positions]
     tokens = embedder.embed(image, accessions, origins, tissue.cell_mask())
+    if getattr(embedder, "per_channel", False):
+        places = [panel.index(tissue.markers[i]) for i in positions]
+        tokens = over_panel(tokens, places, len(panel))
     niches = [{"tissue_id": tissue.id, "row": row, "col": col} for row, col in origins]
     cells = [{"tissue_id": tissue.id, "cell_id": cell} for cell in tokens.cell_ids]
     store.append("patch", tokens.patch, niches)
@@ -47,8 +69,9 @@ def main(snakemake):
     folder.mkdir(parents=True)
     store = TokenStore(folder)
     cohort = CohortFiles(snakemake.params.cohort_folder)
+    panel, coverage = cohort.markers(), snakemake.params.min_coverage
     for tissue in cohort.tissues():
-        embed_tissue(embedder, tissue, settings["crop"], snakemake.params.min_coverage, store)
+        embed_tissue(embedder, tissue, settings["crop"], coverage, store, panel)
     index = store.close()
     log.info("%s of %s: %s", embedder.name, cohort.id, index["level"].value_counts().to_dict())
 

@@ -65,11 +65,14 @@ def visible_mean(crop, hidden):
 class Baselines:
     """The best guess without a model: visible pixels' mean, or the most correlated channel."""
 
-    def __init__(self, cohort, positions, accessions, size, min_coverage):
-        """Correlate the model's channels over the training tissues' crops, with the sign (D6)."""
+    def __init__(self, tissues, positions, accessions, size, min_coverage):
+        """Correlate the model's channels over crops of training `tissues`, with the sign (D6).
+
+        All have the same channels; without any tissue, no channel is a guess for another.
+        """
         crops = (
             tissue.image(positions)[:, row : row + size, col : col + size]
-            for tissue in cohort.tissues("train")
+            for tissue in tissues
             for row, col in tissue_grid(tissue.tissue_mask(), size, min_coverage)
         )
         correlation = channel_correlation(crops, len(positions))

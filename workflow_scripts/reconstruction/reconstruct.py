@@ -69,6 +69,11 @@ def evaluate_tissue(model, baselines, thresholds, tissue, positions, settings, s
     return pd.DataFrame(rows, columns=[*KEYS, *SUMS]).astype({"seed": "Int64"}), scores
 
 
+def stained_alike(cohort, split, panel):
+    """Yield the tissues of a split whose channels are `panel`."""
+    return (tissue for tissue in cohort.tissues(split) if tuple(tissue.markers) == panel)
+
+
 def main(snakemake):
     """Write the sums, from which every score and interval follows, and the score of each crop.
 
@@ -84,19 +89,23 @@ def main(snakemake):
         settings,
         snakemake.params.device,
     )
-    scores, baselines = [], None
+    scores, judged = [], {}  # panel: baselines and thresholds, from the tissues stained for it
     with pq.ParquetWriter(snakemake.output.moments, SCHEMA) as writer:
         for tissue in cohort.tissues("test"):
             positions, left_out = model.usable(tissue.accessions)
-            if baselines is None:
+            panel = tuple(tissue.markers)
+            if panel not in judged:
                 reason = left_out or "none"
                 log.info("%s: %d channels; left out: %s", cohort.id, len(positions), reason)
                 accessions = [tissue.accessions[i] for i in positions]
+                train, test = (stained_alike(cohort, split, panel) for split in ("train", "test"))
                 size = settings["crop"]
-                baselines = Baselines(cohort, positions, accessions, size, min_coverage)
-                thresholds = tissue_means(cohort.tissues("test"), positions)
+                judged[panel] = (
+                    Baselines(train, positions, accessions, size, min_coverage),
+                    tissue_means(test, positions),
+                )
             rows, tissue_scores = evaluate_tissue(
-                model, baselines, thresholds, tissue, positions, settings, seeds, min_coverage
+                model, *judged[panel], tissue, positions, settings, seeds, min_coverage
             )
             writer.write_table(pa.Table.from_pandas(rows, SCHEMA, preserve_index=False))
             scores += tissue_scores

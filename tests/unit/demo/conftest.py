@@ -1,6 +1,7 @@
 """The embedded cohorts at the size of the demo, written once."""
 
 import io
+import tarfile
 import zipfile
 from functools import cache
 from types import SimpleNamespace
@@ -12,13 +13,25 @@ import tifffile
 from demo.simulate import write_archive
 from demo.simulator.cohort import LAYOUTS, read_effects, section_of
 
+BENCHMARKS = ("danenberg2022", "cords2024", "wang2023", "hoch2022", "damond2019")
+SMALL = [name for name in LAYOUTS if name not in BENCHMARKS]
+# Layouts in which a patient has one image.
+SINGLE = ("schulz2018", "allam2022", "immucan2024")
 SETTINGS = {
     "seed": 0,
     "patients": 5,
-    "tissues": {f"sim_{name}": 6 for name in LAYOUTS},
+    "tissues": {
+        f"sim_{name}": 6 if name in BENCHMARKS else 4 if name in SINGLE else 5 for name in LAYOUTS
+    },
     "side": [256, 300],
     "cells": 240,
     "undersized": ["sim_danenberg2022"],
+    "small": {
+        "patients": 4,
+        "side": [256, 272],
+        "cells": 150,
+        "cohorts": [f"sim_{name}" for name in SMALL],
+    },
 }
 
 
@@ -32,18 +45,28 @@ class Archive:
         self.truth = write_archive(cohort_id, self.effects, SETTINGS, self.files, self.record)
 
     def names(self, archive):
-        with zipfile.ZipFile(self.files / archive) as file:
-            return file.namelist()
+        with self._open(archive) as file:
+            return file.getnames() if isinstance(file, tarfile.TarFile) else file.namelist()
 
     def read(self, archive, member):
-        with zipfile.ZipFile(self.files / archive) as file:
+        with self._open(archive) as file:
+            if isinstance(file, tarfile.TarFile):
+                return file.extractfile(member).read()
             return file.read(member)
+
+    def _open(self, archive):
+        if archive.endswith(".tar.gz"):
+            return tarfile.open(self.files / archive)
+        outer, _, inner = archive.partition("!")
+        file = zipfile.ZipFile(self.files / outer)
+        return zipfile.ZipFile(file.open(inner)) if inner else file
 
     def tiff(self, archive, member):
         return tifffile.imread(io.BytesIO(self.read(archive, member)))
 
-    def table(self, archive, member):
-        return pd.read_csv(io.BytesIO(self.read(archive, member)), keep_default_na=False)
+    def table(self, archive, member, separator=","):
+        content = io.BytesIO(self.read(archive, member))
+        return pd.read_csv(content, sep=separator, keep_default_na=False)
 
 
 @pytest.fixture(scope="session")
@@ -86,8 +109,8 @@ def archive(request, archives):
 def settings():
     """Settings of a cohort that is drawn in a tenth of a second."""
     tissues = dict.fromkeys(SETTINGS["tissues"], 2)
-    small = {"patients": 2, "side": [96, 112], "cells": 30, "undersized": []}
-    return SETTINGS | small | {"tissues": tissues}
+    few = {"patients": 2, "side": [96, 112], "cells": 30, "undersized": []}
+    return SETTINGS | few | {"tissues": tissues, "small": {"cohorts": []}}
 
 
 @pytest.fixture

@@ -196,6 +196,9 @@ def test_danenberg_single_cells(danenberg):
         assert set(table.metabric_id) == {f"MB-{patient}"}
         mask = danenberg.tiff(ZIP, name.replace("FullStack", "CellMask"))
         assert table.ObjectNumber.tolist() == np.unique(mask)[1:].tolist()
+        if name == stacks(danenberg)[-1]:
+            # "published masks are MISALIGNED with SingleCells.csv for some images"
+            mask = np.where(mask > 0, mask.max() + 1 - mask, 0)
         centres = np.array(center_of_mass(mask > 0, mask, table.ObjectNumber))
         np.testing.assert_allclose(table[location()], centres[:, ::-1], rtol=1e-4)
         means = region_mean(danenberg.tiff(ZIP, name)[12], mask, table.ObjectNumber)

@@ -10,6 +10,8 @@ from sklearn.metrics import f1_score
 
 from demo.simulator.cells import centroids, mean_counts
 from demo.simulator.cohort import read_effects
+from demo.simulator.patients import stained
+from tests.unit.demo.conftest import BENCHMARKS, SMALL
 from workflow_scripts.common.cohort import load_cohort
 
 EFFECTS = read_effects()
@@ -49,26 +51,45 @@ def test_the_table_refers_to_itself(name):
 
 
 def test_cohort_files_describe_the_simulated_panels():
-    shared = []
+    proteins = {}
     for name, section in COHORTS.items():
         cohort = load_cohort(f"demo/cohorts/sim_{name}.yaml")
         assert cohort.simulated
-        stated = [(entry["channel"], entry["marker"]) for entry in cohort.panel]
-        assert stated == [(entry["channel"], entry["marker"]) for entry in section["panel"]]
-        proteins = [entry["uniprot"] for entry in cohort.panel if "uniprot" in entry]
-        assert 11 <= len(proteins) <= 13
-        shared.append(set(proteins))
-    # Histone H3, SMA, CD3 and CD68 are in every panel; no two panels are the same.
-    assert set.intersection(*shared) == {"P68431", "P62736", "P07766", "P34810"}
-    assert len(set(map(frozenset, shared))) == len(shared)
+        stated = [entry.get("marker", entry.get("channel")) for entry in cohort.channels]
+        assert stated == [entry["marker"] for entry in section["panel"]]
+        if isinstance(cohort.panel, list):
+            channels = [entry["channel"] for entry in cohort.panel]
+            assert channels == [entry["channel"] for entry in section["panel"]]
+        found = [entry["uniprot"] for entry in cohort.channels if "uniprot" in entry]
+        assert (11 if name in BENCHMARKS else 7) <= len(found) <= 13
+        proteins[name] = set(found)
+    # Histone H3, SMA, CD3 and CD68 are in every benchmark's panel; no two panels are the same.
+    common = set.intersection(*(proteins[name] for name in BENCHMARKS))
+    assert common == {"P68431", "P62736", "P07766", "P34810"}
+    assert len(set(map(frozenset, proteins.values()))) == len(proteins)
+    for name in SMALL:
+        others = set.union(*(found for other, found in proteins.items() if other != name))
+        assert len(proteins[name] & others) >= 4, name
+    # What the study asks of them: no histone H3, labels from Cords, biomarkers from Wang; CD63 is
+    # new to a model that has not seen Rigamonti, CD14 is not.
+    without = {name for name, found in proteins.items() if "P68431" not in found}
+    assert without == {"rigamonti", "zhu2025"}
+    assert len(proteins["rigamonti"] & proteins["cords2024"]) >= 6
+    assert len(proteins["meyer2025"] & proteins["wang2023"]) >= 8
+    elsewhere = set.union(*(found for name, found in proteins.items() if name != "rigamonti"))
+    assert "P08962" not in elsewhere and "P08571" in elsewhere
 
 
 def per_cell(archive):
-    """Return mean counts [n, C] and types of all cells that no clump of antibody hit."""
+    """Return mean counts [n, C], NaN where not stained, and types of the cells.
+
+    Without those that a clump of antibody hit.
+    """
     means, types = [], []
-    for tissue in archive.truth.tissues:
+    for tissue, sample in zip(archive.truth.tissues, archive.truth.samples, strict=True):
         keep = ~tissue.aggregate
-        means.append(mean_counts(tissue.cell_mask, tissue.image)[keep])
+        measured = mean_counts(tissue.cell_mask, tissue.image)[keep]
+        means.append(np.where(stained(archive.section, sample.attributes), measured, np.nan))
         types += np.array(tissue.types)[keep].tolist()
     return np.concatenate(means), np.array(types)
 
@@ -82,17 +103,20 @@ def test_cell_types_carry_their_markers(archive):
         bearing = np.isin(types, [name for name in peak if peak[name] >= 10])
         lacking = np.isin(types, [name for name in peak if peak[name] == 0])
         if bearing.any() and lacking.any() and entry["where"] not in ("nucleus", "noise"):
-            assert means[bearing, index].mean() > 5 * means[lacking, index].mean(), entry
+            carried, background = (np.nanmean(means[c, index]) for c in (bearing, lacking))
+            assert carried > 5 * background, entry
             checked += 1
-    assert checked >= 8
+    assert checked >= (8 if archive.id.removeprefix("sim_") in BENCHMARKS else 5)
 
 
-def test_cd3_tells_t_cells_from_all_others(archive):
+@pytest.mark.parametrize("name", [name for name in COHORTS if name != "schulz2018"])
+def test_cd3_tells_t_cells_from_all_others(name, archives):
+    archive = archives(name)
     means, types = per_cell(archive)
     index = [e["marker"] in ("CD3", "CD3e") for e in archive.section["panel"]].index(True)
     marker = archive.section["panel"][index]["marker"]
     named = [n for n, s in archive.section["cell_types"].items() if s["markers"].get(marker)]
-    assert all(re.search("^CD[48]|Tc|T cell", name) for name in named)
+    assert all(re.search("^CD[48]|Tc|Th|T[ -]cell|T-Reg", name, re.I) for name in named)
     t_cells = np.isin(types, named)
     score, rest = means[t_cells, index], means[~t_cells, index]
     assert (score[:, None] > rest[None]).mean() > 0.98  # the AUROC
@@ -123,6 +147,7 @@ def test_markers_lie_in_their_part_of_the_cell(danenberg):
         ("danenberg2022", "PD-1"),
         ("wang2023", "Carboplatin"),
         ("hoch2022", "DapB"),
+        ("moldoveanu2022", "190BCKG"),
     ],
 )
 def test_noise_depends_on_nothing(name, marker, archives):
@@ -182,7 +207,8 @@ def test_cells_keep_a_distance_and_fill_the_tissue(archive):
         points = np.stack(centroids(tissue.cell_mask), axis=1)
         distance = cKDTree(points).query(points, k=2)[0][:, 1]
         assert np.quantile(distance, 0.01) > 4
-        assert 0.4 < (tissue.cell_mask > 0).mean() < 0.8
+        # The small cohorts are also sparse.
+        assert (0.3 if len(tissue.types) <= 150 else 0.4) < (tissue.cell_mask > 0).mean() < 0.8
         assert len(tissue.types) <= 250
 
 
@@ -230,7 +256,7 @@ def test_mean_counts_tell_the_types_of_unseen_patients(archive):
         ]
     )
     means, types = per_cell(archive)
-    features, train = np.log1p(means), owner != truth.owners[-1]
+    features, train = np.log1p(np.nan_to_num(means)), owner != truth.owners[-1]
     # One of two patients stays unseen in the cohort that is followed over time.
     shuffled = np.random.default_rng(0).permutation(types)
     for labels, least, most in ((types, 0.75, 1), (shuffled, 0, 0.2)):

@@ -32,15 +32,6 @@ class Fake:
         return np.ones(self.pixels.shape[1:], bool)
 
 
-class FakeCohort:
-    def __init__(self, *tissues):
-        self.train = tissues
-
-    def tissues(self, split):
-        assert split == "train"
-        return self.train
-
-
 class Oracle:
     """A model that sees everything and adds noise of a known size."""
 
@@ -94,7 +85,7 @@ def test_visible_mean_by_hand():
 
 def test_the_other_channel_of_an_accession_is_no_baseline_when_it_is_hidden_too():
     sample = tissue()
-    baselines = Baselines(FakeCohort(sample), [0, 1, 2, 3], ACCESSIONS, 64, 0.3)
+    baselines = Baselines([sample], [0, 1, 2, 3], ACCESSIONS, 64, 0.3)
     assert baselines.best_other["marker"].tolist() == [3, 2, 1, 0]
     assert baselines.best_other["marker_all_of_accession"][1] in (0, 3)
 
@@ -102,7 +93,7 @@ def test_the_other_channel_of_an_accession_is_no_baseline_when_it_is_hidden_too(
 def evaluated(model, sample):
     """Scores of a model on one tissue whose channels are also what the baselines learn from."""
     channels = list(range(len(sample.accessions)))
-    baselines = Baselines(FakeCohort(tissue(1)), channels, ACCESSIONS, 64, 0.3)
+    baselines = Baselines([tissue(1)], channels, ACCESSIONS, 64, 0.3)
     thresholds = sample.pixels.mean(axis=(1, 2))
     rows, crops = evaluate_tissue(
         model, baselines, thresholds, sample, channels, SETTINGS, [0], 0.3
@@ -184,7 +175,7 @@ def test_shared_information_is_above_both_baselines_and_noise_is_not(monkeypatch
     monkeypatch.setattr(Fake, "accessions", ["P1", "P2", "P4", "P3"])
     sample = shared_factor()
     channels = [0, 1, 2, 3]
-    baselines = Baselines(FakeCohort(shared_factor(1)), channels, Fake.accessions, 64, 0.3)
+    baselines = Baselines([shared_factor(1)], channels, Fake.accessions, 64, 0.3)
     tables = {}
     for name, model in (("good", Regression()), ("broken", Nothing())):
         rows, _ = evaluate_tissue(
