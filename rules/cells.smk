@@ -1,6 +1,6 @@
 # Cell types from tokens: a linear probe per cohort, granularity and model.
 TASKS = [(c, label) for c in COHORTS for label in config["cells"]["labels"].get(c, [])]
-PROBES = [(cohort, label, model) for cohort, label in TASKS for model in MODELS]
+PROBES = [(c, label, m) for c, label in TASKS for m in MODELS if (m, c) in CELLS_EMBEDDED]
 
 
 rule probe_cells:
@@ -33,7 +33,11 @@ rule fig3b:
     input:
         confusions=[f"{R}/tasks/cells/{m}/{c}/{label}.parquet" for c, label, m in PROBES],
         cells=[f"{R}/cohorts/{cohort}/metadata/cells.parquet" for cohort, _ in TASKS],
-        metrics=[f"{R}/models/{model}/metrics.json" for model in MODELS if model in INSTANCES],
+        metrics=[
+            f"{R}/models/{name}/metrics.json"
+            for name in (*INSTANCES, *TRAININGS)
+            if name in MODELS or name.startswith("camae_")
+        ],
     output:
         numbers=f"{R}/figures/fig3b/numbers.json",
     log:
@@ -83,5 +87,5 @@ rule export_cells:
 
 rule export:
     input:
-        expand(f"{R}/exports/{{model}}/{{cohort}}/cells.h5ad", model=MODELS, cohort=COHORTS),
+        [f"{R}/exports/{model}/{cohort}/cells.h5ad" for model, cohort in CELLS_EMBEDDED],
     localrule: True

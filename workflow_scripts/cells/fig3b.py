@@ -87,7 +87,7 @@ def macro_numbers(table, weights):
             row.low,
             row.high,
             n=row.test_patients,
-            weights=weights.get(row.model),
+            weights=weights.get(row.model, weights.get(f"{row.model}_{row.cohort}")),
             reason="; ".join(reasons) or None,
         )
     return numbers
