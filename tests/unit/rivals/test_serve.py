@@ -49,6 +49,7 @@ def test_a_rival_that_is_not_named_is_not_trained(config):
     study = Study(config)
     assert list(study.rivals.trainings) == ["kronos"]
     assert study.models == ["all14", "kronos"]
+    assert study.left_out["camae"] == "`models` does not name it"
 
 
 def test_a_rival_without_a_cohort_is_left_out_and_the_others_stay(config):

@@ -19,6 +19,9 @@ class Rivals:
         self.trainings = {}  # name of a training -> (rival, cohorts it sees)
         self.left_out = {}  # rival, or rival and cohort -> why it is not trained there
         self.evaluated = {}  # rival -> cohorts it is evaluated on
+        self.left_out |= {
+            r: "`models` does not name it" for r in RIVALS if r not in config["models"]
+        }
         for rival in (model for model in config["models"] if model in RIVALS):
             named = self.settings[rival]["cohorts"]
             for cohort in [] if named == "all" else named:
