@@ -121,13 +121,25 @@ def test_training_learns_and_traces_its_weights(results):
     assert lead["sim_danenberg2022", "PD-1"] < 0.05 < lead["sim_danenberg2022"].median()
 
 
-def test_every_instance_is_a_run_of_its_own(results):
+def test_every_training_is_a_run_of_its_own(results):
     metrics = {p.parent.name: json.loads(p.read_text()) for p in results.glob("models/*/m*.json")}
     seen = {name: set(card["cohorts"]) for name, card in metrics.items()}
     assert seen.pop("all14") == set(COHORTS)
     assert seen.pop("only_sim_danenberg2022") == {"sim_danenberg2022"}
+    assert seen.pop("camae_sim_cords2024") == {"sim_cords2024"}
+    assert seen.pop("kronos") == set(COHORTS)
     assert seen == {f"wo_{cohort}": set(COHORTS) - {cohort} for cohort in COHORTS}
-    assert len({card["weights_sha256"] for card in metrics.values()}) == 6
+    assert len({card["weights_sha256"] for card in metrics.values()}) == 8
+
+
+@pytest.mark.parametrize(("model", "width"), [("resnet50", 9), ("camae", 48), ("kronos", 8)])
+def test_rivals_have_tokens_on_the_cohort_that_they_serve(results, model, width):
+    folder = results / "embeddings" / model
+    assert [path.name for path in folder.iterdir()] == ["sim_cords2024"]
+    niches, tokens = read_tokens(folder / "sim_cords2024", "niche")
+    assert tokens.shape == (len(niches), width) and tokens[:].std(axis=0).min() > 0
+    cells, tokens = read_tokens(folder / "sim_cords2024", "cells")
+    assert len(cells) > 500 if model != "resnet50" else (len(cells) == 0 and tokens is None)
 
 
 def test_every_picture_of_the_report_is_there_and_says_simulated(results):

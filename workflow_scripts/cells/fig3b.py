@@ -22,10 +22,10 @@ SHARES = {
     "C114": ("danenberg2022", "cell_type", ("b cell",)),
 }
 NEEDS = {
-    "C030": "needs KRONOS, which is not built yet",
-    "C031": "needs CA-MAE, which is not built yet",
+    "C030": "the comparison with KRONOS is not built yet",
+    "C031": "the comparison with CA-MAE is not built yet",
     "C068": "the list of verified images is with the authors",
-    "C110": "needs KRONOS and CA-MAE, which are not built yet",
+    "C110": "the comparison with KRONOS and CA-MAE is not built yet",
 }
 
 
@@ -103,8 +103,12 @@ def draw(table):
         draw_task(axis, rows)
         axis.set_title(f"{name(cohort)}: {label.replace('_', ' ')}", loc="left")
         axis.set_ylabel("F1")
-    handles, labels = axes[0, 0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside upper center", ncols=4)
+    # A rival is not on every cohort.
+    named = [
+        pair for axis in axes[:, 0] for pair in zip(*axis.get_legend_handles_labels(), strict=True)
+    ]
+    legend = {label: handle for handle, label in named}
+    figure.legend(legend.values(), legend.keys(), loc="outside upper center", ncols=4)
     return figure
 
 

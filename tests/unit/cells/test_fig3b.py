@@ -12,7 +12,7 @@ def test_shares_are_percentages_of_all_labelled_cells():
     assert numbers["C111"]["value"] == pytest.approx(3.0) and numbers["C111"]["n"] == 100
     assert numbers["C112"]["value"] == pytest.approx(7.0)
     assert numbers["C113"]["status"].startswith("not run: no such class")
-    assert numbers["C110"]["status"].startswith("not run: needs KRONOS")
+    assert numbers["C110"]["status"].startswith("not run: the comparison with KRONOS")
 
 
 def test_a_simulated_cohort_stands_for_the_one_it_imitates():
