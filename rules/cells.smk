@@ -3,7 +3,9 @@ LABELS = {c: config["cells"]["labels"].get(c, []) for c in COHORTS}
 TASKS = [(cohort, label) for cohort in COHORTS for label in LABELS[cohort]]
 # The first granularity of a cohort is the coarse one.
 COARSE = [(cohort, labels[0]) for cohort, labels in LABELS.items() if labels]
-CELL_MODELS = [*MODELS, "mean_counts"]
+# Rivals serve some cohorts, and one has no cell tokens.
+SERVED = {m: [t for t in TASKS if (m, t[0]) in CELLS_EMBEDDED] for m in MODELS}
+CELL_MODELS = [*(model for model in MODELS if SERVED[model]), "mean_counts"]
 # cohort -> the instance that left it out, and the one that was trained on it alone
 LEFT_OUT = {
     instance["except"][0]: instance["name"]
@@ -20,7 +22,7 @@ ALONE = {
 }
 BESIDE = [(i, c) for roles in (LEFT_OUT, ALONE) for c, i in roles.items() if LABELS.get(c)]
 PROBED = {i: [task for task in TASKS if task[0] == c] for i, c in BESIDE}
-PROBED |= {model: TASKS for model in CELL_MODELS}
+PROBED |= {model: SERVED.get(model, TASKS) for model in CELL_MODELS}
 CELL_FIGURES = dict(
     bootstrap=config["cells"]["bootstrap"], seed=SEEDS[0], simulated=config["simulated"]
 )
@@ -90,8 +92,8 @@ rule fig3b:
         cells=[f"{R}/cohorts/{c}/metadata/cells.parquet" for c, _ in COARSE],
         metrics=[
             f"{R}/models/{model}/metrics.json"
-            for model in [*MODELS, *ALONE.values()]
-            if model in INSTANCES
+            for model in [*INSTANCES, *TRAININGS]
+            if model in [*MODELS, *ALONE.values()] or model.startswith("camae_")
         ],
     output:
         numbers=f"{R}/figures/fig3b/numbers.json",
@@ -246,7 +248,11 @@ NO_TRANSFER = ", ".join(c for c in PAIR if c not in COHORTS)
 NO_TRANSFER = f"not among the cohorts of this study: {NO_TRANSFER}" if NO_TRANSFER else ""
 # The instance without the target stands beside the one that has seen it (T6).
 UNSEEN_TARGET = LEFT_OUT.get(PAIR[1])
-SHARED_MODELS = list(dict.fromkeys([*MODELS[:1], *filter(None, [UNSEEN_TARGET]), *MODELS[1:]]))
+# Whatever was trained on the source, or on no cohort in particular, can serve the target.
+SHARED_MODELS = [m for m in MODELS if (m, PAIR[0]) in CELLS_EMBEDDED]
+SHARED_MODELS = list(
+    dict.fromkeys([*SHARED_MODELS[:1], *filter(None, [UNSEEN_TARGET]), *SHARED_MODELS[1:]])
+)
 TRANSFERRED = [] if NO_TRANSFER else [*SHARED_MODELS, "mean_counts"]
 # Fig. 3f shows VirTues and KRONOS; mean intensities stand in while there is no KRONOS.
 PICTURED = [m for m in (VIRTUES, "kronos", "mean_intensity") if m in TRANSFERRED][:2]
@@ -254,7 +260,7 @@ PICTURED = [m for m in (VIRTUES, "kronos", "mean_intensity") if m in TRANSFERRED
 
 rule embed_shared:
     input:
-        weights=model_files,
+        weights=lambda w: model_files(w, PAIR[0]),
         embeddings=f"{R}/markers/embeddings.safetensors",
         cohorts=lambda w: [path for cohort in PAIR for path in prepared(cohort)],
     output:
@@ -270,10 +276,10 @@ rule embed_shared:
         runtime=24 * 60,
     params:
         code=code("workflow_scripts/cells/embed_shared.py"),
-        settings=config["embed"] | {"patch": config["model"]["patch"]},
+        settings=embed_settings,
         device=config["device"],
         cohort_folders=[cohort_folder(cohort) for cohort in PAIR],
-        model_folder=f"{R}/models/{{model}}",
+        model_folder=lambda w: f"{R}/models/{model_name(w, PAIR[0])}",
     message:
         "Embedding cells by shared markers with {wildcards.model}"
     script:
@@ -389,5 +395,5 @@ rule export_cells:
 
 rule export:
     input:
-        expand(f"{R}/exports/{{model}}/{{cohort}}/cells.h5ad", model=MODELS, cohort=COHORTS),
+        [f"{R}/exports/{model}/{cohort}/cells.h5ad" for model, cohort in CELLS_EMBEDDED],
     localrule: True

@@ -17,7 +17,7 @@ except InputError as error:
 
 for reason in STUDY.absent.values():
     logger.warning(f"Not run: {reason}.")
-for instance, reason in STUDY.left_out.items():
+for instance, reason in (STUDY.left_out | STUDY.rivals.left_out).items():
     logger.info(f"Not trained: {instance}, as {reason}.")
 
 R = f"results/{config['study']}"
@@ -29,6 +29,10 @@ INSTANCES = list(STUDY.instances)
 # The cohorts that the paper's statements are about; a cohort of one's own is none of them.
 COMPARED = [c.id for c in STUDY.cohorts.values() if c.simulated or c.is_published]
 MODELS = STUDY.models
+# Pairs of model and cohort: rivals are evaluated on some cohorts, and one has no cell tokens.
+EMBEDDED = STUDY.embedded()
+CELLS_EMBEDDED = STUDY.embedded(cells=True)
+TRAININGS = STUDY.rivals.trainings
 # The instance that figures about VirTues itself show.
 VIRTUES = INSTANCES[0]
 SEEDS = config["seeds"]
@@ -96,12 +100,19 @@ def prepared(cohort):
     return [*(f"{folder}/{file}" for file in files), *masks]
 
 
-def model_files(wildcards):
+def model_name(wildcards, cohort=None):
+    """The training that the model in question comes from; CA-MAE has one for each cohort."""
+    cohort = cohort or wildcards.get("cohort")
+    return STUDY.rivals.folder(wildcards.model, cohort) or wildcards.model
+
+
+def model_files(wildcards, cohort=None):
     """Weights and configuration of the model in question; a baseline has none."""
-    if wildcards.model in INSTANCES:
-        return expand(
-            f"{R}/models/{wildcards.model}/{{file}}", file=["model.safetensors", "config.json"]
-        )
+    if wildcards.model == "resnet50":
+        return [] if RESNET_WEIGHTS == "seeded" else [RESNET_FILE]
+    name = model_name(wildcards, cohort)
+    if name in INSTANCES or name in TRAININGS:
+        return expand(f"{R}/models/{name}/{{file}}", file=["model.safetensors", "config.json"])
     return []
 
 
@@ -115,6 +126,32 @@ def transfer_tokens(wildcards):
     if wildcards.model in SHARED_MODELS:
         return [f"{R}/tasks/transfer/{wildcards.model}/tokens"]
     return [f"{R}/embeddings/{wildcards.model}/{cohort}" for cohort in PAIR]
+
+
+def embed_settings(wildcards):
+    """Sizes of crops, and of a rival its own settings."""
+    settings = config["embed"] | {"patch": config["model"]["patch"]}
+    rival = config["rivals"].get(wildcards.model)
+    if rival is None:
+        return settings
+    # What a rival was trained with stands beside its weights.
+    fitted = ("side", "scaling", "sha256", "components", "fit_niches", "seed")
+    weights = {"weights": RESNET_FILE} if wildcards.model == "resnet50" else {}
+    return settings | weights | {"rival": {k: rival[k] for k in fitted if k in rival}}
+
+
+def rival_settings(wildcards):
+    """Settings of a rival's training: its own, and `pretrain` where it has none."""
+    rival = config["rivals"][TRAININGS[wildcards.training][0]]
+    own = {key: value for key, value in rival["training"].items() if value is not None}
+    return {k: v for k, v in config["pretrain"].items() if k not in OPERATION} | own
+
+
+def rival_model(wildcards):
+    """What a rival is: its settings but for those of training and evaluation."""
+    rival = config["rivals"][TRAININGS[wildcards.training][0]]
+    other = ("cohorts", "training", "components", "fit_niches", "seed", "nucleus_in_some")
+    return {key: value for key, value in rival.items() if key not in other}
 
 
 def local_sources(cohort):

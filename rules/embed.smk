@@ -19,11 +19,11 @@ rule embed:
         runtime=24 * 60,
     params:
         code=code("workflow_scripts/embed/embed.py"),
-        settings=config["embed"] | {"patch": config["model"]["patch"]},
+        settings=embed_settings,
         min_coverage=config["tissue"]["min_coverage"],
         device=config["device"],
         cohort_folder=lambda w: cohort_folder(w.cohort),
-        model_folder=f"{R}/models/{{model}}",
+        model_folder=lambda w: f"{R}/models/{model_name(w)}",
     message:
         "Embedding {wildcards.cohort} with {wildcards.model}"
     script:

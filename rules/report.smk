@@ -65,7 +65,7 @@ rule report:
         decisions="resources/decisions.csv",
         claims=f"{R}/claims.csv",
         numbers=[f"{R}/figures/{target}/numbers.json" for target in NUMBERED],
-        models=expand(f"{R}/models/{{instance}}/metrics.json", instance=INSTANCES),
+        models=expand(f"{R}/models/{{name}}/metrics.json", name=[*INSTANCES, *TRAININGS]),
         loss_curves=f"{R}/figures/loss_curves/numbers.json",
         retrieved=[f"{config['archives']}/{cohort}/retrieved.json" for cohort in RETRIEVED],
         cards=[STUDY.cohorts[cohort].path for cohort in COHORTS],
@@ -75,7 +75,6 @@ rule report:
         sub_images=expand(f"{R}/cohorts/{{cohort}}/sub_images.parquet", cohort=COHORTS),
         channels=expand(f"{R}/cohorts/{{cohort}}/imc/channels.parquet", cohort=COHORTS),
         ingest=expand(f"{R}/ingest/{{cohort}}/ingest.json", cohort=COHORTS),
-        embeddings=expand(f"{R}/embeddings/{{model}}/{{cohort}}", model=MODELS, cohort=COHORTS),
     output:
         page=f"{R}/report/index.html",
     log:
@@ -90,7 +89,7 @@ rule report:
         study=config["study"],
         simulated=config["simulated"],
         absent=STUDY.absent,
-        left_out=STUDY.left_out,
+        left_out=STUDY.left_out | STUDY.rivals.left_out,
         config=config,
         # Costs are those of every job that has run; the figures above come after all of them.
         benchmark_folder=BENCH,

@@ -1,17 +1,12 @@
 # Similar tissues by optimal transport between their niche tokens (Fig. 4h-k, Suppl. Fig. 21).
 RETRIEVAL = config["retrieval"]
 SEARCHED = STUDY.cohorts.get(RETRIEVAL["cohort"])
-CENTRES = dict(
-    crop=config["embed"]["crop"],
-    patch=config["model"]["patch"],
-    batch=config["embed"]["batch"],
-    stride=config["embed"]["stride"],
-)
 SEARCHED_FOLDER = cohort_folder(RETRIEVAL["cohort"])
 CELLS_SEARCHED = f"{SEARCHED_FOLDER}/metadata/cells.parquet"
 CLINICAL = ["subtype", "grade", "lymph_node_metastasis", "relapse"]
-MATCHED = expand(f"{R}/tasks/retrieval/{{model}}/matches.parquet", model=MODELS)
-TRAINED = [f"{R}/models/{model}/metrics.json" for model in MODELS if model in INSTANCES]
+MATCHING = [model for model, cohort in EMBEDDED if cohort == RETRIEVAL["cohort"]]
+MATCHED = expand(f"{R}/tasks/retrieval/{{model}}/matches.parquet", model=MATCHING)
+TRAINED = [f"{R}/models/{model}/metrics.json" for model in MATCHING if model in INSTANCES]
 PIXELS = f"{R}/tasks/retrieval/pixel_distances.npz"
 
 
@@ -23,7 +18,7 @@ else:
 
     rule embed_centres:
         input:
-            weights=model_files,
+            weights=lambda w: model_files(w, RETRIEVAL["cohort"]),
             embeddings=f"{R}/markers/embeddings.safetensors",
             cohort=prepared(RETRIEVAL["cohort"]),
         output:
@@ -39,10 +34,11 @@ else:
             runtime=12 * 60,
         params:
             code=code("workflow_scripts/retrieval/embed_centres.py"),
-            settings=CENTRES,
+            settings=embed_settings,
+            min_coverage=config["tissue"]["min_coverage"],
             device=config["device"],
             cohort_folder=lambda w: SEARCHED_FOLDER,
-            model_folder=f"{R}/models/{{model}}",
+            model_folder=lambda w: f"{R}/models/{model_name(w, RETRIEVAL['cohort'])}",
             task=SEARCHED_TASKS["subtype"],
             where=f"{config['retrieval']['cohort']}: tasks.subtype",
         message:
@@ -52,15 +48,15 @@ else:
 
     rule match_tissues:
         input:
-            tokens=f"{R}/tasks/retrieval/{{model}}/niches.npz",
+            tokens=expand(f"{R}/tasks/retrieval/{{model}}/niches.npz", model=MATCHING),
             tissues=f"{SEARCHED_FOLDER}/metadata/tissues.parquet",
         output:
-            matches=f"{R}/tasks/retrieval/{{model}}/matches.parquet",
-            distances=f"{R}/tasks/retrieval/{{model}}/distances.npz",
+            matches=MATCHED,
+            distances=expand(f"{R}/tasks/retrieval/{{model}}/distances.npz", model=MATCHING),
         log:
-            f"{LOGS}/match_tissues/{{model}}.log",
+            f"{LOGS}/match_tissues.log",
         benchmark:
-            f"{BENCH}/match_tissues/{{model}}.tsv"
+            f"{BENCH}/match_tissues.tsv"
         resources:
             mem_mb=megabytes(4000 if config["device"] == "cuda" else 1000),
             runtime=60,
@@ -68,7 +64,7 @@ else:
             code=code("workflow_scripts/retrieval/match_tissues.py"),
             cohort_folder=lambda w: SEARCHED_FOLDER,
         message:
-            "Matching tissues by niche tokens of {wildcards.model}"
+            "Matching tissues by the niche tokens of every model"
         script:
             "../workflow_scripts/retrieval/match_tissues.py"
 

@@ -205,7 +205,7 @@ def test_every_reconstruction_target_has_its_picture(results):
         assert record["status"] == "done" and record["picture"], (name, record["status"])
 
 
-def test_every_instance_is_a_run_of_its_own(results):
+def test_every_training_is_a_run_of_its_own(results):
     metrics = {p.parent.name: json.loads(p.read_text()) for p in results.glob("models/*/m*.json")}
     seen = {name: set(card["cohorts"]) for name, card in metrics.items()}
     pretrained = set(COHORTS) - {HELD_OUT}
@@ -213,8 +213,20 @@ def test_every_instance_is_a_run_of_its_own(results):
     assert seen.pop("only_sim_danenberg2022") == {"sim_danenberg2022"}
     assert seen.pop("only_sim_cords2024_5") == {"sim_cords2024"}
     assert len(metrics["only_sim_cords2024_5"]["panel"]) == 5
+    assert seen.pop("camae_sim_cords2024") == {"sim_cords2024"}
+    assert len(seen.pop("kronos")) > 4
     assert seen == {f"wo_{cohort}": pretrained - {cohort} for cohort in LEFT_OUT}
-    assert len({card["weights_sha256"] for card in metrics.values()}) == 7
+    assert len({card["weights_sha256"] for card in metrics.values()}) == 10
+
+
+@pytest.mark.parametrize(("model", "width"), [("resnet50", 9), ("camae", 48), ("kronos", 8)])
+def test_rivals_have_tokens_on_the_cohort_that_they_serve(results, model, width):
+    folder = results / "embeddings" / model
+    assert [path.name for path in folder.iterdir()] == ["sim_cords2024"]
+    niches, tokens = read_tokens(folder / "sim_cords2024", "niche")
+    assert tokens.shape == (len(niches), width) and tokens[:].std(axis=0).min() > 0
+    cells, tokens = read_tokens(folder / "sim_cords2024", "cells")
+    assert len(cells) > 500 if model != "resnet50" else (len(cells) == 0 and tokens is None)
 
 
 def test_every_picture_of_the_report_is_there_and_says_simulated(results):

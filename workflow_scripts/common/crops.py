@@ -123,6 +123,16 @@ class TrainingCrops:
         As float16, as it is stored, it is half the bytes to pack and to move. Raises InputError
         if a pixel is NaN or infinite.
         """
+        image, tissue, keep = self.read(
+            n, lambda tissue, rng: kept_channels(len(tissue.ids), self.channel_dropout, rng)
+        )
+        return image, tissue.ids[keep]
+
+    def read(self, n, choose):
+        """Return crop `n`: image [K, side, side] float16, its Tissue and the K channels kept.
+
+        `choose(tissue, rng)` returns which of the tissue's channels are read, and in which order.
+        """
         epoch, index = self.locate(n)
         rng = np.random.default_rng((self.seed, epoch, 1 + index))  # 0 is the epoch's order
         tissue = self._tissue(index)
@@ -130,14 +140,14 @@ class TrainingCrops:
         row += int(rng.integers(height - self.side + 1))
         col += int(rng.integers(width - self.side + 1))
         turns, flip = int(rng.integers(4)), rng.random() < 0.5
-        keep = kept_channels(len(tissue.ids), self.channel_dropout, rng)
+        keep = choose(tissue, rng)
         image = np.empty((len(keep), self.side, self.side), dtype=np.float16)
         # The crop is read through the inverse of its symmetry: no second pass over the pixels.
         tissue.image.read_into(undone_symmetry(image, turns, flip), row, col, tissue.channels[keep])
         # All exponent bits are set in NaN and infinity alone; np.isfinite is slow in float16.
         if (image.view(np.uint16) & 0x7FFF).max() >= 0x7C00:
             self._refuse(n, index, [tissue.markers[c] for c in keep], image)
-        return image, tissue.ids[keep]
+        return image, tissue, keep
 
     def panel_sizes(self):
         """Return how many channels have an embedding, [n_sub_images], by cohort.
@@ -146,6 +156,22 @@ class TrainingCrops:
         """
         _, first, cohort = np.unique(self.cohort, return_index=True, return_inverse=True)
         return np.array([len(self._tissue(index).ids) for index in first])[cohort]
+
+    def tissues(self):
+        """Yield (which sub-images it has, [n] int64; the Tissue) for all tissues."""
+        keys = {}
+        for index, key in enumerate(zip(self.cohort, self.tissue_ids, strict=True)):
+            keys.setdefault(key, []).append(index)
+        for indices in keys.values():
+            yield np.array(indices), self._tissue(indices[0])
+
+    def restrict(self, fits):
+        """Leave out the tissues for which `fits(tissue)` is False; return how many those are."""
+        told = [(indices, fits(tissue)) for indices, tissue in self.tissues()]
+        kept = np.sort(np.concatenate([np.empty(0, int), *(i for i, fit in told if fit)]))
+        self.cohort, self.tissue_ids = self.cohort[kept], self.tissue_ids[kept]
+        self.windows, self.n_sub_images = self.windows[kept], len(kept)
+        return sum(not fit for _, fit in told)
 
     def _refuse(self, n, index, markers, image):
         odd = next(m for m, c in zip(markers, image, strict=True) if not np.isfinite(c).all())

@@ -8,12 +8,15 @@ import numpy as np
 
 @dataclass
 class Tokens:
-    """Tokens of one tissue: n niches of G x G patches, k cells, width D; all float32."""
+    """Tokens of one tissue: n niches of G x G patches, k cells, width D; all float32.
 
-    patch: np.ndarray  # [n, G, G, D]
-    niche: np.ndarray  # [n, D]
-    cell_ids: np.ndarray  # [k] labels in the instance mask, ascending
-    cells: np.ndarray  # [k, D]
+    A level that the model does not have is None.
+    """
+
+    patch: np.ndarray | None  # [n, G, G, D]
+    niche: np.ndarray | None  # [n, D]
+    cell_ids: np.ndarray | None  # [k] labels in the instance mask, ascending
+    cells: np.ndarray | None  # [k, D]
 
 
 class Embedder(Protocol):
@@ -24,6 +27,10 @@ class Embedder(Protocol):
     def usable(self, accessions):
         """Return the positions of the channels that the model can read, and why not the rest."""
 
+    # A model whose niche tokens are components of a cohort also has `fit_niches`, how many of the
+    # train split they are learned from at most, `seed`, and `fit(niches, panel)`; before that it
+    # has no niche tokens.
+
     def embed(self, image, accessions, origins, labels):
         """Return the Tokens of an image [C, H, W].
 
@@ -33,13 +40,22 @@ class Embedder(Protocol):
 
 
 def open_embedder(name, model_folder, embeddings, settings, device):
-    """Return the embedder called `name`: a baseline, or a trained instance from its folder.
+    """Return the embedder called `name`: a baseline, a rival, or an instance from its folder.
 
-    `settings`: crop, patch and stride in px, batch in crops.
+    `settings`: crop, patch and stride in px, batch in crops; for a rival also `rival`, its section
+    of the settings, and for ResNet-50 `weights`.
     """
     if name == MeanIntensity.name:
         return MeanIntensity(settings["crop"], settings["patch"])
     # Loaded here, since importing torch costs seconds that a baseline's job need not pay.
+    if name == "resnet50":
+        from workflow_scripts.common.rivals.resnet50 import open_resnet50
+
+        return open_resnet50(settings, device)
+    if name in ("camae", "kronos"):
+        from workflow_scripts.common.rivals.token_embedders import open_token_embedder
+
+        return open_token_embedder(name, model_folder, settings, device)
     from workflow_scripts.common.virtues_embedder import VirTuesEmbedder, open_model
 
     model, accessions = open_model(model_folder, embeddings, device)

@@ -13,6 +13,7 @@ NAMES = {
     "mean_counts": "mean raw counts",
     "mean_intensity": "mean intensity",
     "meyer": "published groups",
+    "resnet50": "ResNet-50",
     "ratio_b": "tumour : B ratio",
     "ratio_cd4": "tumour : CD4 ratio",
     "ratio_cd8": "tumour : CD8 ratio",
@@ -27,7 +28,11 @@ def name(text):
     """Return a cohort or model as a reader writes it: `cords2024` is Cords 2024."""
     if text in NAMES:
         return NAMES[text]
-    for prefix, words in (("wo_", "VirTues without"), ("only_", "VirTues on")):
+    for prefix, words in (
+        ("wo_", "VirTues without"),
+        ("only_", "VirTues on"),
+        ("camae_", "CA-MAE on"),
+    ):
         if text.startswith(prefix):
             return f"{words} {name(text.removeprefix(prefix))}"
     if panel := re.fullmatch(r"(.*\d{4})_(\d+)", text):

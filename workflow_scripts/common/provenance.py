@@ -7,6 +7,8 @@ import platform
 import subprocess
 from pathlib import Path
 
+from workflow_scripts.common.errors import InputError
+
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = ("snakemake", "torch", "numpy", "scipy", "scikit-image", "zarr", "tifffile", "fair-esm")
 
@@ -28,6 +30,20 @@ def sha256(path):
     """Return the SHA-256 of a file as hex digits."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def check_sum(path, expected, key):
+    """Return the SHA-256 of a file; InputError unless it begins with `expected`, None for any.
+
+    `key`: the setting that holds `expected`.
+    """
+    found = sha256(path)
+    if expected and not found.startswith(expected):
+        raise InputError(
+            f"{path}: its SHA-256 is {found}, expected {expected} or one that begins so; download "
+            f"it again, or correct {key}"
+        )
+    return found
 
 
 def listing(folder):

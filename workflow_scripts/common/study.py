@@ -7,6 +7,7 @@ import yaml
 from workflow_scripts.common.cohort import absent_reason, load_cohort
 from workflow_scripts.common.errors import InputError
 from workflow_scripts.common.instances import resolve_instances, resolve_panel
+from workflow_scripts.common.rivals.serve import NO_CELLS, RIVALS, Rivals
 from workflow_scripts.common.validation import check
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -42,8 +43,11 @@ class Study:
         )
         self._resolve_panels_and_weights()
         self._check_models()
+        self.rivals = Rivals(config, self.cohorts, self.absent, self.held_out, SETTINGS)
+        self.left_out |= {m: why for m, why in self.rivals.left_out.items() if m in RIVALS}
         self.models = [model for model in config["models"] if model not in self.left_out]
         self._check_shapes()
+        self._check_rivals()
         self._check_labels()
         self._check_markers()
         self._check_simulated()
@@ -83,9 +87,18 @@ class Study:
                         f"{self.given[name]}; expected the safetensors file of a trained model"
                     )
 
+    def embedded(self, cells=False):
+        """Return the (model, cohort) pairs that have tokens, those with cell tokens if `cells`."""
+        return [
+            (model, cohort)
+            for model in self.models
+            for cohort in self.rivals.evaluated.get(model, self.cohorts)
+            if not (cells and model in NO_CELLS)
+        ]
+
     def _check_models(self):
-        known = [*self.instances, *self.left_out, *BASELINES]
-        for name in BASELINES:
+        known = [*self.instances, *self.left_out, *BASELINES, *RIVALS]
+        for name in (*BASELINES, *RIVALS):
             if known.count(name) > 1:
                 raise InputError(
                     f"{SETTINGS}: instances: the name {name!r} is taken; choose another"
@@ -98,8 +111,8 @@ class Study:
         for model in self.config["models"]:
             if model not in known:
                 raise InputError(
-                    f"{SETTINGS}: models: {model!r} is neither an instance nor a baseline; "
-                    f"expected one of {', '.join(known)}"
+                    f"{SETTINGS}: models: {model!r} is neither an instance nor a baseline nor a "
+                    f"rival; expected one of {', '.join(known)}"
                 )
 
     def _check_shapes(self):
@@ -129,6 +142,41 @@ class Study:
         ):
             if wrong:
                 raise InputError(f"{SETTINGS}: {sentence}; change one of them")
+
+    def _check_rivals(self):
+        rivals, crop = self.config["rivals"], self.config["pretrain"]["crop"]
+        camae, kronos = rivals["camae"], rivals["kronos"]
+        embed = self.config["embed"]["crop"]
+        for wrong, sentence in (
+            (camae["width"] % camae["heads"], "camae.width: must divide by camae.heads"),
+            (
+                camae["decoder_width"] % camae["decoder_heads"],
+                "camae.decoder_width: must divide by camae.decoder_heads",
+            ),
+            (
+                crop % camae["patch"] or embed % camae["patch"],
+                "camae.patch: must divide pretrain.crop and embed.crop",
+            ),
+            (kronos["width"] % kronos["heads"], "kronos.width: must divide by kronos.heads"),
+            (
+                any(side % kronos["patch"] for side in (kronos["large_view"], kronos["small_view"]))
+                or embed % kronos["patch"],
+                "kronos.patch: must divide kronos.large_view, kronos.small_view and embed.crop",
+            ),
+            (
+                any(_falls(kronos[key]) for key in ("large_area", "small_area", "hidden_share")),
+                "kronos: large_area, small_area and hidden_share must be [lowest, highest]",
+            ),
+            (
+                rivals["resnet50"]["weights"] == "seeded"
+                and "resnet50" in self.models
+                and not self.config["simulated"],
+                "resnet50.weights: seeded weights make no real baseline, expected simulated: true "
+                "beside them",
+            ),
+        ):
+            if wrong:
+                raise InputError(f"{SETTINGS}: rivals.{sentence}; change one of them")
 
     def _check_labels(self):
         for cohort in self.cohorts.values():

@@ -18,7 +18,10 @@ class TokenStore:
         self.folder, self.arrays, self.index = Path(folder), {}, []
 
     def append(self, level, tokens, rows):
-        """Add tokens [n, ...] and one index row each ({tissue_id, ...})."""
+        """Add tokens [n, ...] and one index row each ({tissue_id, ...}).
+
+        Patch grids need none where niche tokens have: they share their positions.
+        """
         if level not in self.arrays:
             self.arrays[level] = zarr.create_array(
                 self.folder / f"{level}.zarr",
@@ -29,8 +32,7 @@ class TokenStore:
             )
         start = self.arrays[level].shape[0]
         self.arrays[level].append(tokens)
-        if level != "patch":  # a patch grid has the position of its niche
-            self.index += [{"level": level, "position": start + i, **r} for i, r in enumerate(rows)]
+        self.index += [{"level": level, "position": start + i, **r} for i, r in enumerate(rows)]
 
     def close(self):
         """Write the index: level, position in the array, tissue, niche origin (px) or cell."""

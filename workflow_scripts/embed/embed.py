@@ -11,6 +11,7 @@ from workflow_scripts.common.crops import tissue_grid
 from workflow_scripts.common.embedders import open_embedder
 from workflow_scripts.common.errors import InputError
 from workflow_scripts.common.job import log, run
+from workflow_scripts.common.rivals.fitting import fit_niches
 from workflow_scripts.common.tokens import TokenStore
 
 
@@ -46,11 +47,15 @@ def embed_tissue(embedder, tissue, crop, min_coverage, store, panel):
         places = [panel.index(tissue.markers[i]) for i in positions]
         tokens = over_panel(tokens, places, len(panel))
     niches = [{"tissue_id": tissue.id, "row": row, "col": col} for row, col in origins]
-    cells = [{"tissue_id": tissue.id, "cell_id": cell} for cell in tokens.cell_ids]
-    store.append("patch", tokens.patch, niches)
-    store.append("niche", tokens.niche, niches)
-    store.append("cells", tokens.cells, cells)
-    if len(niches):
+    if tokens.patch is not None:
+        # A grid of patches has the position of its niche, where there are niche tokens.
+        store.append("patch", tokens.patch, niches if tokens.niche is None else [])
+    if tokens.niche is not None:
+        store.append("niche", tokens.niche, niches)
+    if tokens.cells is not None:
+        cells = [{"tissue_id": tissue.id, "cell_id": cell} for cell in tokens.cell_ids]
+        store.append("cells", tokens.cells, cells)
+    if tokens.niche is not None and len(niches):
         store.append("tissue", tokens.niche.mean(axis=0, keepdims=True), [{"tissue_id": tissue.id}])
 
 
@@ -69,6 +74,8 @@ def main(snakemake):
     folder.mkdir(parents=True)
     store = TokenStore(folder)
     cohort = CohortFiles(snakemake.params.cohort_folder)
+    if hasattr(embedder, "fit"):
+        fit_niches(embedder, cohort, settings["crop"], snakemake.params.min_coverage)
     panel, coverage = cohort.markers(), snakemake.params.min_coverage
     for tissue in cohort.tissues():
         embed_tissue(embedder, tissue, settings["crop"], coverage, store, panel)

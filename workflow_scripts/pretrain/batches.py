@@ -68,6 +68,8 @@ class Batches:
             num_workers=self.workers,
             pin_memory=torch.cuda.is_available(),
             worker_init_fn=leave_signals_to_the_training,
+            # Its own: a loader draws a number when it starts, and a resumed run starts one more.
+            generator=torch.Generator(),
         )
 
     def describe(self, step, place):

@@ -116,9 +116,10 @@ def read_crops(job, accessions, processes):
 
 def fingerprint(job):
     """Return what a run must share with a checkpoint: all that decides a number."""
+    markers = {"embeddings": sha256(job["embeddings"])} if "embeddings" in job else {}
     return {
         **job["tracked"],
-        "embeddings": sha256(job["embeddings"]),
+        **markers,
         "cohorts": {folder: cohort_hash(folder) for folder in job["cohort_folders"]},
     }
 
@@ -133,10 +134,17 @@ def cohort_hash(folder):
 
 def write(job, model, accessions, sub_images, losses, seconds):
     """Write the outputs of the rule."""
-    settings, out = job["settings"], job["output"]
+    out = job["output"]
     save_weights(model, out["weights"])
     card = {"model": model.config.to_dict(), "accessions": accessions}
     Path(out["config"]).write_text(json.dumps(card, indent=1))
+    parameters = sum(parameter.numel() for parameter in model.parameters())
+    write_metrics(job, parameters, sub_images, losses, seconds)
+
+
+def write_metrics(job, parameters, sub_images, losses, seconds):
+    """Write how a training went, beside its weights."""
+    settings, out = job["settings"], job["output"]
     metrics = {
         "instance": job["instance"],
         "cohorts": [Path(folder).name for folder in job["cohort_folders"]],
@@ -144,7 +152,7 @@ def write(job, model, accessions, sub_images, losses, seconds):
         "steps": len(losses),
         "epochs": len(losses) * settings["batch"] / max(1, sub_images),
         "sub_images": sub_images,
-        "parameters": sum(parameter.numel() for parameter in model.parameters()),
+        "parameters": parameters,
         "first_loss": mean(losses[:10]),
         "last_loss": mean(losses[-10:]),
         "losses": losses,

@@ -96,16 +96,20 @@ def launch(job):
     sys.exit(1)
 
 
-def main(snakemake):
-    """Check what can be checked at once, then train."""
-    job = plain_job(snakemake)
+def start(job, train):
+    """Check what can be checked at once, then `train(job)` here or in processes of torchrun."""
     processes, nodes = job["settings"]["processes"], job["settings"]["nodes"]
     check_device(job["device"], processes)
     check_divides(job["settings"]["batch"], processes * nodes)
     if processes * nodes == 1:
-        train_instance(job)
+        train(job)
     else:
         launch(job)
+
+
+def main(snakemake):
+    """Train an instance."""
+    start(plain_job(snakemake), train_instance)
 
 
 if __name__ == "__main__":

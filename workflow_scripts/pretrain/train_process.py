@@ -9,6 +9,7 @@ from workflow_scripts.common.errors import InputError
 from workflow_scripts.common.job import FORMAT, log
 from workflow_scripts.common.training.processes import Processes
 from workflow_scripts.pretrain.instance import train_instance
+from workflow_scripts.pretrain.rival import train_rival
 
 
 def main(job_file):
@@ -19,7 +20,8 @@ def main(job_file):
     level = logging.ERROR if processes.rank else logging.INFO
     logging.basicConfig(level=level, handlers=[handler], force=True, **FORMAT)
     try:
-        train_instance(job, processes)
+        train = train_rival if "rival" in job else train_instance
+        train(job, processes)
     except InputError as error:
         log.error("%s", error)
         sys.exit(1)

@@ -6,6 +6,7 @@ from workflow_scripts.common.cohort_files import CohortFiles
 from workflow_scripts.common.crops import grid_crops
 from workflow_scripts.common.embedders import open_embedder
 from workflow_scripts.common.job import log, run
+from workflow_scripts.common.rivals.fitting import fit_niches
 from workflow_scripts.common.staging import staged
 from workflow_scripts.common.tasks import task_classes, tissues_of
 
@@ -20,11 +21,8 @@ def central_grid(height, width, crop):
     return grid_crops(side, side, crop) + [(height - side) // 2, (width - side) // 2]
 
 
-def embed_centre(embedder, tissue, crop):
-    """Return the niche tokens [16, D] of one tissue, None where it is smaller than the grid."""
-    origins = central_grid(*tissue.file.shape[1:], crop)
-    if origins is None:
-        return None
+def embed_niches(embedder, tissue, origins):
+    """Return the niche tokens [16, D] of one tissue, None from a model that has none."""
     positions, _ = embedder.usable(tissue.accessions)
     accessions = [tissue.accessions[i] for i in positions]
     return embedder.embed(tissue.image(positions), accessions, origins, None).niche
@@ -42,14 +40,19 @@ def main(snakemake):
         params.settings,
         params.device,
     )
+    cohort = CohortFiles(params.cohort_folder)
+    if hasattr(embedder, "fit"):
+        fit_niches(embedder, cohort, params.settings["crop"], params.min_coverage)
     kept, tokens, small = [], [], 0
-    for tissue in CohortFiles(params.cohort_folder).tissues():
+    for tissue in cohort.tissues():
         if classes[tissue.id] is None:
             continue
-        niches = embed_centre(embedder, tissue, params.settings["crop"])
-        if niches is None:
+        origins = central_grid(*tissue.file.shape[1:], params.settings["crop"])
+        if origins is None:
             small += 1
-        else:
+            continue
+        niches = embed_niches(embedder, tissue, origins)
+        if niches is not None:
             kept.append(tissue.id)
             tokens.append(niches)
     log.info(

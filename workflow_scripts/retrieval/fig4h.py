@@ -137,7 +137,7 @@ def main(snakemake):
     """Score every model that matched tissues; say so where there was none to match."""
     style()
     params, files = snakemake.params, snakemake.input
-    tables = {Path(p).parent.name: pd.read_parquet(p) for p in files.matches}
+    tables = m.read_matches(files.matches)
     weights = {Path(path).parent.name: weights_of(path) for path in files.metrics}
     with np.load(files.distances) as file:
         ids = file["tissues"]

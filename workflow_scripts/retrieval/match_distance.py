@@ -136,7 +136,7 @@ def main(snakemake):
     """Measure every model's closest matches."""
     style()
     params, files = snakemake.params, snakemake.input
-    tables = {Path(p).parent.name: pd.read_parquet(p) for p in files.matches}
+    tables = m.read_matches(files.matches)
     weights = {Path(path).parent.name: weights_of(path) for path in files.metrics}
     with np.load(files.distances) as file:
         ids, distances = file["tissues"], {k: file[k] for k in ("raw", "standardised")}

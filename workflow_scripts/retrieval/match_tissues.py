@@ -25,22 +25,19 @@ def match_table(ids, distances, tissues):
 
 
 def main(snakemake):
-    """Match all tissues with each other."""
-    with np.load(snakemake.input.tokens) as file:
-        ids, tokens = file["tissues"], file["tokens"]
-    distances = wasserstein_matrix(tokens)
-    table = match_table(ids, distances, tissues_of(snakemake.params.cohort_folder).loc[ids])
-    log.info(
-        "%d tissues, %d pairs, %d matches of rank 1 to %d",
-        len(ids),
-        len(ids) * (len(ids) - 1) // 2,
-        len(table),
-        TOP,
-    )
-    with staged(snakemake.output.matches, snakemake.output.distances) as (matches, part):
-        table.to_parquet(matches, index=False)
-        with part.open("wb") as file:
-            np.savez(file, tissues=ids, distances=distances.astype(np.float32))
+    """Match all tissues with each other, by the tokens of one model after the other."""
+    files, tissues = snakemake.output, tissues_of(snakemake.params.cohort_folder)
+    jobs = zip(snakemake.input.tokens, files.matches, files.distances, strict=True)
+    for source, matches, distances in jobs:
+        with np.load(source) as file:
+            ids, tokens = file["tissues"], file["tokens"]
+        matrix = wasserstein_matrix(tokens)
+        table = match_table(ids, matrix, tissues.loc[ids])
+        log.info("%s: %d tissues, %d matches up to rank %d", source, len(ids), len(table), TOP)
+        with staged(matches, distances) as (table_part, matrix_part):
+            table.to_parquet(table_part, index=False)
+            with matrix_part.open("wb") as file:
+                np.savez(file, tissues=ids, distances=matrix.astype(np.float32))
 
 
 if __name__ == "__main__":

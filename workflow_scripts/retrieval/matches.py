@@ -1,5 +1,7 @@
 """Which tissues may answer a query, the closest of them, and random ones (D21, D22, D23)."""
 
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 from scipy.stats import chi2
@@ -11,6 +13,12 @@ TOP = 3  # "the top three results retrieved"
 EXCLUDE = ("patient", "image", "block")
 HEADLINE = "patient"  # the others are printed beside it (D23)
 RIVALS = ("resnet50", "camae", "kronos")  # that the paper's statements compare with
+
+
+def read_matches(paths):
+    """Return model -> match table; a model without niche tokens has no match and is left out."""
+    tables = {Path(path).parent.name: pd.read_parquet(path) for path in paths}
+    return {model: table for model, table in tables.items() if len(table)}
 
 
 def eligible_pairs(tissues, exclude):

@@ -26,18 +26,28 @@ STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 
 
 def train(
-    model, objective, batches, steps, settings, device, checkpoint, processes=None, watch=None
+    model,
+    objective,
+    batches,
+    steps,
+    settings,
+    device,
+    checkpoint,
+    processes=None,
+    watch=None,
+    after_step=None,
 ):
     """Train `model` for `steps` optimiser steps; return the loss of every step and the seconds.
 
-    `objective(micro_batch)` returns (sum of squared errors, pixels), or whatever else is summed
-    and counted. One that takes its gradients by parts has a method `backward(micro_batch, scale)`
+    `objective(micro_batch)` returns (sum of squared errors, pixels), or another sum and what it is
+    a mean over. One that takes its gradients by parts has a method `backward(micro_batch, scale)`
     instead: it adds the gradient of `scale(pixels)` times the sum to `.grad` and returns (sum,
     pixels), detached. `batches.stream(first_step)` is a generator of this process's micro-batches
     from that step on, `batches.per_step` to a step, with an InputError in place of one that cannot
-    be read; `batches.describe(step, i)` names the crops of one. On SIGINT, SIGTERM or SIGUSR1 (a
-    cluster's wall time) the state is saved and the process exits with 1; the next start continues
-    from there.
+    be read; `batches.describe(step, i)` names the crops of one. `after_step(processes)` is what a
+    model has to do after each optimiser step, such as moving a teacher; all that it keeps must be
+    in the model's state. On SIGINT, SIGTERM or SIGUSR1 (a cluster's wall time) the state is saved
+    and the process exits with 1; the next start continues from there.
     """
     processes, watch = processes or Processes(), watch or Watch()
     precision = settings["precision"] if device == "cuda" else "fp32"
@@ -55,7 +65,7 @@ def train(
             rate = learning_rate(step, steps, settings)
             decay = weight_decay(step, steps, settings)
             for group in optimizer.param_groups:
-                group["lr"] = rate
+                group["lr"] = rate * group["scale"]
                 group["weight_decay"] = decay if group["decays"] else 0.0
             autocast = torch.autocast(device, dtype, enabled=dtype != torch.float32)
             batch = watch.counted(islice(stream, batches.per_step))
@@ -65,6 +75,8 @@ def train(
             torch.nn.utils.clip_grad_norm_(model.parameters(), settings["clip_norm"])
             scaler.step(optimizer)
             scaler.update()
+            if after_step:
+                after_step(processes)
 
             done = step + 1
             due = time.monotonic() - saved > 60 * settings["checkpoint_minutes"]

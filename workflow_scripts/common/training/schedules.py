@@ -7,6 +7,8 @@ import math
 
 import torch
 
+from workflow_scripts.common.training.lion import Lion
+
 
 def total_steps(settings, n_sub_images):
     """Optimiser steps of a run: `max_steps`, or `epochs` visits of every sub-image."""
@@ -41,16 +43,30 @@ def _half_cosine(share):
 
 
 def make_optimizer(model, settings):
-    """AdamW that decays everything except biases and the affine terms of norms."""
+    """AdamW, or Lion where the settings say so; biases and the affine terms of norms do not decay.
+
+    A model may have `rate_scale(name)`, a factor of the learning rate of each parameter, and
+    `undecayed`, names that do not decay either.
+    """
     norms = {
         id(parameter)
         for module in model.modules()
         if isinstance(module, torch.nn.LayerNorm)
         for parameter in module.parameters()
     }
-    kept, decayed = [], []
+    scale_of, also = getattr(model, "rate_scale", lambda name: 1.0), getattr(model, "undecayed", ())
+    groups = {}  # (scale, decays) -> parameters
     for name, parameter in model.named_parameters():
-        undecayed = id(parameter) in norms or name.endswith("bias")
-        (kept if undecayed else decayed).append(parameter)
-    groups = [{"params": decayed, "decays": True}, {"params": kept, "decays": False}]
-    return torch.optim.AdamW(groups, lr=settings["learning_rate"], weight_decay=0.0, fused=True)
+        undecayed = id(parameter) in norms or name.endswith(("bias", *also))
+        if parameter.requires_grad:
+            groups.setdefault((scale_of(name), not undecayed), []).append(parameter)
+    groups = [
+        {"params": parameters, "decays": decays, "scale": scale}
+        for (scale, decays), parameters in sorted(
+            groups.items(), key=lambda g: (-g[0][0], not g[0][1])
+        )
+    ]
+    rate = settings["learning_rate"]
+    if settings.get("optimizer") == "lion":
+        return Lion(groups, lr=rate)
+    return torch.optim.AdamW(groups, lr=rate, weight_decay=0.0, fused=True)

@@ -1,0 +1,1 @@
+"""The rival models (Methods, "Comparisons and baselines"), written from their published texts."""
