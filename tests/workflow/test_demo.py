@@ -141,7 +141,7 @@ def test_a_cohort_is_published_in_the_spora_layout(results, cohort):
     assert (split.nunique() == 1).all() and set(split.first()) == {"train", "test"}
 
 
-@pytest.mark.parametrize("cohort", COHORTS)
+@pytest.mark.parametrize("cohort", BENCHMARKS)
 @pytest.mark.parametrize("model", ["all14", "mean_intensity"])
 def test_the_index_names_every_token(results, cohort, model):
     width = 64 if model == "all14" else COHORTS[cohort]
