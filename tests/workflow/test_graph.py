@@ -11,7 +11,7 @@ from workflow_scripts.common.targets import load_targets, numbered
 ROOT = Path(__file__).resolve().parents[2]
 TARGETS = {target["id"] for target in load_targets()}  # some share a script
 # Jobs of a second or less on the submitting side need no log of their own.
-COLLECTORS = {"all", "retrieve_all", "export"}
+COLLECTORS = {"all", "embeddings", "retrieve_all", "export"}
 
 
 def test_a_dry_run_of_the_full_study_succeeds_without_any_data(snakemake, checkout):

@@ -17,6 +17,7 @@ def plain_job(snakemake):
         "threads": snakemake.threads,
         "device": params.device,
         "model": params.rival,
+        "panel": None,
         # How the run is operated comes from the configuration: see rules/pretrain.smk.
         "settings": snakemake.config["pretrain"] | params.settings,
         "tracked": tracked,

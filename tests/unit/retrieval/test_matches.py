@@ -81,7 +81,7 @@ def test_numbers_carry_the_statements_and_what_is_missing():
     numbers = fig4h.summarise(table, "all14", {}, seed=0)
     assert numbers["C063"]["value"] == row["mcnemar_p"] and numbers["C063"]["careful"]
     assert numbers["C064"]["status"] == "not run: no tissue has a class of grade"
-    assert "needs resnet50 and CA-MAE and KRONOS" in numbers["C060"]["status"]
+    assert "needs ResNet-50 and CA-MAE and KRONOS" in numbers["C060"]["status"]
     rivals = [row | {"model": rival, "precision": 0.1} for rival in m.RIVALS]
     numbers = fig4h.summarise(pd.DataFrame([row, *rivals]), "all14", {}, seed=0)
     assert numbers["C060"]["value"] == 1
