@@ -152,7 +152,7 @@ class TrainingCrops:
     def panel_sizes(self):
         """Return how many channels have an embedding, [n_sub_images], by cohort.
 
-        All tissues of a cohort have the same panel, so one of each is opened.
+        Of one tissue of each cohort, which is near enough to deal the work by.
         """
         _, first, cohort = np.unique(self.cohort, return_index=True, return_inverse=True)
         return np.array([len(self._tissue(index).ids) for index in first])[cohort]
