@@ -93,7 +93,8 @@ def draw(panels):
     handles, labels = axis.get_legend_handles_labels()
     rings = dict(zip(labels, handles, strict=True))  # the last of a label is the coloured one
     names = list(reversed(rings))
-    axis.legend([rings[n] for n in names], names, loc="center", fontsize=6)
+    handles = [rings[n] for n in names]
+    axis.legend(handles, names, loc="center", fontsize=4.5, labelspacing=0.25, handlelength=1)
     return figure
 
 
