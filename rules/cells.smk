@@ -5,7 +5,7 @@ TASKS = [(cohort, label) for cohort in COHORTS for label in LABELS[cohort]]
 COARSE = [(cohort, labels[0]) for cohort, labels in LABELS.items() if labels]
 # Rivals serve some cohorts, and one has no cell tokens.
 SERVED = {m: [t for t in TASKS if (m, t[0]) in CELLS_EMBEDDED] for m in MODELS}
-CELL_MODELS = [*(model for model in MODELS if SERVED[model]), "mean_counts"]
+CELL_MODELS = [*dict.fromkeys(model for model, _ in CELLS_EMBEDDED), "mean_counts"]
 # cohort -> the instance that left it out, and the one that was trained on it alone
 LEFT_OUT = {
     instance["except"][0]: instance["name"]

@@ -4,7 +4,7 @@ from workflow_scripts.common.cluster import check_slurm
 from workflow_scripts.common.cohort import load_cohort
 from workflow_scripts.common.errors import InputError
 from workflow_scripts.common.provenance import listing
-from workflow_scripts.common.study import Study
+from workflow_scripts.common.study import RETRIEVED_FOR, Study
 from workflow_scripts.common.targets import NOT_BUILT, load_targets, unbuilt
 
 try:

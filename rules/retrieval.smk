@@ -3,7 +3,6 @@ RETRIEVAL = config["retrieval"]
 SEARCHED = STUDY.cohorts.get(RETRIEVAL["cohort"])
 SEARCHED_FOLDER = cohort_folder(RETRIEVAL["cohort"])
 CELLS_SEARCHED = f"{SEARCHED_FOLDER}/metadata/cells.parquet"
-CLINICAL = ["subtype", "grade", "lymph_node_metastasis", "relapse"]
 MATCHING = [model for model, cohort in EMBEDDED if cohort == RETRIEVAL["cohort"]]
 MATCHED = expand(f"{R}/tasks/retrieval/{{model}}/matches.parquet", model=MATCHING)
 TRAINED = [f"{R}/models/{model}/metrics.json" for model in MATCHING if model in INSTANCES]
@@ -14,7 +13,7 @@ if SEARCHED is None:
     TARGETS_HERE = ("fig4h", "fig4i", "fig4j", "fig4k", "figS21")
     NOT_RUN |= dict.fromkeys(TARGETS_HERE, STUDY.why_not(RETRIEVAL["cohort"]))
 else:
-    SEARCHED_TASKS = {task: SEARCHED.tasks[task] for task in CLINICAL}
+    SEARCHED_TASKS = {task: SEARCHED.tasks[task] for task in RETRIEVED_FOR}
 
     rule embed_centres:
         input:

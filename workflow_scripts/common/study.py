@@ -12,6 +12,8 @@ from workflow_scripts.common.validation import check
 
 ROOT = Path(__file__).resolve().parents[2]
 BASELINES = ("mean_intensity",)
+# Classes by which retrieved tissues are judged (Results, "Retrieval via the ... database").
+RETRIEVED_FOR = ("subtype", "grade", "lymph_node_metastasis", "relapse")
 SETTINGS = "settings (config.yaml and its overlays)"
 
 
@@ -52,6 +54,7 @@ class Study:
         self._check_markers()
         self._check_simulated()
         self._check_zero_shot()
+        self._check_retrieval()
 
     def zero_shot_absent(self):
         """Return why no cohort can be reconstructed both zero-shot and in-domain, or None."""
@@ -95,6 +98,15 @@ class Study:
             for cohort in self.rivals.evaluated.get(model, self.cohorts)
             if not (cells and model in NO_CELLS)
         ]
+
+    def _check_retrieval(self):
+        cohort = self.cohorts.get(self.config["retrieval"]["cohort"])
+        lacking = [task for task in RETRIEVED_FOR if cohort and task not in cohort.tasks]
+        if lacking:
+            raise InputError(
+                f"{SETTINGS}: retrieval.cohort: {cohort.id} has no task {lacking[0]!r}; expected a "
+                f"cohort file with the tasks {', '.join(RETRIEVED_FOR)}"
+            )
 
     def _check_models(self):
         known = [*self.instances, *self.left_out, *BASELINES, *RIVALS]
