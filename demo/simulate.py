@@ -1,6 +1,8 @@
-"""Write the raw archive of one embedded cohort and the API answer that lists it."""
+"""Write the raw archives of the embedded cohorts and the API answers that list them."""
 
 import shutil
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 from pathlib import Path
 
 from demo.simulator.archives import write_json
@@ -27,21 +29,26 @@ def write_archive(cohort_id, effects, settings, folder, record):
     return cohort
 
 
-def main(snakemake):
-    """Simulate the cohort of the wildcard."""
-    effects = read_effects(snakemake.input.effects)
-    cohort = write_archive(
-        snakemake.wildcards.cohort,
-        effects,
-        snakemake.params.simulation,
-        snakemake.output.files,
-        snakemake.output.record,
+def simulate(cohort_id, folder, record, effects, settings):
+    """Write one cohort's archive; return a line of text about it."""
+    cohort = write_archive(cohort_id, effects, settings, folder, record)
+    cells = sum(len(tissue.types) for tissue in cohort.tissues)
+    size = sum(path.stat().st_size for path in Path(folder).iterdir())
+    return (
+        f"{cohort_id}: {len(cohort.patients)} patients, {len(cohort.tissues)} tissues, "
+        f"{cells} cells, archive of {size / 1e6:.1f} MB"
     )
-    for index, tissue in enumerate(cohort.tissues):
-        shape = " x ".join(map(str, tissue.image.shape))
-        log.info("tissue %d: %s, %d cells", index, shape, len(tissue.types))
-    size = sum(path.stat().st_size for path in Path(snakemake.output.files).iterdir())
-    log.info("%d patients, archive of %.1f MB", len(cohort.patients), size / 1e6)
+
+
+def main(snakemake):
+    """Simulate all cohorts, as many at a time as the job has cores."""
+    output, params = snakemake.output, snakemake.params
+    one = partial(
+        simulate, effects=read_effects(snakemake.input.effects), settings=params.simulation
+    )
+    with ProcessPoolExecutor(snakemake.threads) as pool:
+        for line in pool.map(one, params.cohorts, output.files, output.records):
+            log.info(line)
 
 
 if __name__ == "__main__":

@@ -1,26 +1,32 @@
 # From a public archive to a harmonised cohort: retrieve, ingest, split, preprocess.
 
 
-rule simulate:
-    input:
-        effects="demo/simulator/effects.yaml",
-    output:
-        files=directory(f"{R}/simulated/{{cohort}}/files"),
-        record=f"{R}/simulated/{{cohort}}/record.json",
-    log:
-        f"{LOGS}/simulate/{{cohort}}.log",
-    benchmark:
-        f"{BENCH}/simulate/{{cohort}}.tsv"
-    resources:
-        mem_mb=megabytes(1000),
-        runtime=10,
-    params:
-        code=code("demo/simulate.py"),
-        simulation=config["simulation"],
-    message:
-        "Simulating the archive of {wildcards.cohort}"
-    script:
-        "../demo/simulate.py"
+SIMULATED = [cohort.id for cohort in STUDY.cohorts.values() if cohort.simulated]
+
+if SIMULATED:
+
+    rule simulate:
+        input:
+            effects="demo/simulator/effects.yaml",
+        output:
+            files=[directory(f"{R}/simulated/{cohort}/files") for cohort in SIMULATED],
+            records=[f"{R}/simulated/{cohort}/record.json" for cohort in SIMULATED],
+        log:
+            f"{LOGS}/simulate.log",
+        benchmark:
+            f"{BENCH}/simulate.tsv"
+        threads: 2
+        resources:
+            mem_mb=megabytes(1000),
+            runtime=10,
+        params:
+            code=code("demo/simulate.py"),
+            cohorts=SIMULATED,
+            simulation=config["simulation"],
+        message:
+            "Simulating the archives of the embedded cohorts"
+        script:
+            "../demo/simulate.py"
 
 
 # The network is a machine's, not a job's: downloads stay on the submitting side.

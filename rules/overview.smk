@@ -132,28 +132,38 @@ LABEL_MAPS = {
     "tableS6": "rigamonti",
 }
 
-for table, mapped_cohort in LABEL_MAPS.items():
+LABEL_MAP_FILES = {table: label_map_files(cohort) for table, cohort in LABEL_MAPS.items()}
+
+
+rule label_maps:
+    input:
+        [path for files in LABEL_MAP_FILES.values() for path in files.values()],
+    output:
+        numbers=[f"{R}/figures/{table}/numbers.json" for table in LABEL_MAPS],
+    log:
+        f"{LOGS}/label_maps.log",
+    benchmark:
+        f"{BENCH}/label_maps.tsv"
+    resources:
+        mem_mb=megabytes(2000),
+        runtime=10,
+    params:
+        code=code("workflow_scripts/overview/label_maps.py"),
+        targets=[TARGETS[table] for table in LABEL_MAPS],
+        cohorts=LABEL_MAPS,
+        files=LABEL_MAP_FILES,
+        simulated=config["simulated"],
+    message:
+        "Writing the tables of label maps"
+    script:
+        "../workflow_scripts/overview/label_maps.py"
+
+
+for table in LABEL_MAPS:
 
     rule:
         name:
             table
         input:
-            **label_map_files(mapped_cohort),
-        output:
-            numbers=f"{R}/figures/{table}/numbers.json",
-        log:
-            f"{LOGS}/figures/{table}.log",
-        benchmark:
-            f"{BENCH}/figures/{table}.tsv"
-        resources:
-            mem_mb=megabytes(2000),
-            runtime=10,
-        params:
-            code=code("workflow_scripts/overview/label_maps.py"),
-            target=TARGETS[table],
-            cohort=mapped_cohort,
-            simulated=config["simulated"],
-        message:
-            f"Writing {table}"
-        script:
-            "../workflow_scripts/overview/label_maps.py"
+            f"{R}/figures/{table}/numbers.json",
+        localrule: True

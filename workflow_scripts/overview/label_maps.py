@@ -26,18 +26,28 @@ def label_map(maps, cells):
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
+def table_of(files, cohort):
+    """Return a cohort's table and its status, which says why there is none.
+
+    `files`: the paths `card`, its YAML file, and `cells`; empty if this study lacks the cohort.
+    """
+    if not files:
+        return None, f"not run: {cohort} is not among the cohorts of this study"
+    maps = read_yaml(files["card"]).get("cells", {}).get("maps", {})
+    table = label_map(maps, pd.read_parquet(files["cells"]))
+    if table.empty:
+        return None, f"not run: the file of {cohort} maps no labels"
+    return table, "done"
+
+
 def main(snakemake):
-    """Write the table of the target's cohort; say why when this study lacks the cohort."""
-    files, params = snakemake.input, snakemake.params
-    table, status = None, f"not run: {params.cohort} is not among the cohorts of this study"
-    if files.get("card"):
-        maps = read_yaml(files.card).get("cells", {}).get("maps", {})
-        table, status = label_map(maps, pd.read_parquet(files.cells)), "done"
-        if table.empty:
-            table, status = None, f"not run: the file of {params.cohort} maps no labels"
-    folder = Path(snakemake.output.numbers).parent
-    target = params.target
-    save_target(folder, target["id"], None, table, {}, target["caption"], params.simulated, status)
+    """Write the table of every target."""
+    params = snakemake.params
+    for target, path in zip(params.targets, snakemake.output.numbers, strict=True):
+        name = target["id"]
+        table, status = table_of(params.files[name], params.cohorts[name])
+        caption = target["caption"]
+        save_target(Path(path).parent, name, None, table, {}, caption, params.simulated, status)
 
 
 if __name__ == "__main__":

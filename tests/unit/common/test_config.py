@@ -130,6 +130,11 @@ def changed(config, key, value):
             [{"name": "x", "cohorts": ["cords2024"], "panel": ["CD3", "CD33"]}],
             "instances.x.panel: 'CD33' is no marker of cords2024; did you mean 'CD3'",
         ),
+        (
+            "retrieval.cohort",
+            "damond2019",
+            "retrieval.cohort: damond2019 has no task 'subtype'; expected a cohort file with the",
+        ),
     ],
 )
 def test_what_is_wrong_is_named(config, key, value, sentence):

@@ -117,8 +117,10 @@ def settings():
 def job(tmp_path, settings):
     """What Snakemake hands to the script of rule simulate."""
     return SimpleNamespace(
-        wildcards=SimpleNamespace(cohort="sim_damond2019"),
         input=SimpleNamespace(effects="demo/simulator/effects.yaml"),
-        params=SimpleNamespace(simulation=settings),
-        output=SimpleNamespace(files=str(tmp_path / "files"), record=str(tmp_path / "record.json")),
+        params=SimpleNamespace(simulation=settings, cohorts=["sim_damond2019"]),
+        output=SimpleNamespace(
+            files=[str(tmp_path / "files")], records=[str(tmp_path / "record.json")]
+        ),
+        threads=1,
     )

@@ -182,8 +182,8 @@ def test_a_flat_archive_says_so_beside_its_files(name, archives):
 
 def test_script_writes_what_the_rule_declares(job):
     simulate.main(job)
-    assert len(json.loads(Path(job.output.record).read_text())) == 9
-    assert (Path(job.output.files) / "Masks.zip").exists()
+    assert len(json.loads(Path(job.output.records[0]).read_text())) == 9
+    assert (Path(job.output.files[0]) / "Masks.zip").exists()
 
 
 def test_a_failure_leaves_no_archive(job, monkeypatch):
@@ -193,7 +193,7 @@ def test_a_failure_leaves_no_archive(job, monkeypatch):
     monkeypatch.setattr(damond2019, "_donors", fails)
     with pytest.raises(OSError):
         simulate.main(job)
-    assert not Path(job.output.record).exists() and not Path(job.output.files).exists()
+    assert not Path(job.output.records[0]).exists() and not Path(job.output.files[0]).exists()
 
 
 def test_a_cohort_without_a_simulator_is_named(settings, tmp_path):
