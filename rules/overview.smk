@@ -25,6 +25,7 @@ rule fig1b:
         code=code("workflow_scripts/overview/fig1b.py"),
         target=TARGETS["fig1b"],
         held_out=STUDY.held_out,
+        without_nucleus=STUDY.rivals.without_nucleus,
         simulated=config["simulated"],
     message:
         "Drawing fig1b"

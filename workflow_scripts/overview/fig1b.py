@@ -13,7 +13,6 @@ from workflow_scripts.common.names import name
 from workflow_scripts.common.numbers import not_run, number
 from workflow_scripts.overview.panels import read_panels
 
-HISTONE_H3 = "P68431"
 SITES = {"tonsil": "head and neck"}
 GAP = 0.08  # of the circle stays open for the names of the rings
 
@@ -31,14 +30,14 @@ def organ_number(organs):
     return number(len(sites), n=len(organs), careful=apart)
 
 
-def panel_numbers(panels, held_out, organs):
+def panel_numbers(panels, held_out, organs, without_nucleus):
     """Return the entries of the statements about panels.
 
-    `held_out`: cohorts never trained on; `organs`: {cohort: names of organs}.
+    `held_out`: cohorts never trained on; `organs`: {cohort: names of organs}; `without_nucleus`:
+    cohorts of which not every image has the marker that KRONOS needs.
     """
     cohorts = list(panels["cohort"].unique())
     trained = [cohort for cohort in cohorts if cohort not in held_out]
-    with_h3 = panels.loc[panels["uniprot"] == HISTONE_H3, "cohort"].unique()
     accessions = panels["uniprot"].nunique()
     return {
         "C005": number(
@@ -49,7 +48,9 @@ def panel_numbers(panels, held_out, organs):
         "C006": number(len(cohorts)),
         "C007": organ_number(organs),
         "C008": number(len(trained)),
-        "C013": number(len(set(trained) - set(with_h3))),
+        "C013": number(
+            len(without_nucleus), n=len(trained), reason=", ".join(without_nucleus) or None
+        ),
     }
 
 
@@ -105,7 +106,7 @@ def main(snakemake):
     panels = read_panels(snakemake.input.channels, read_aliases(snakemake.input.markers))
     cohorts = map(load_cohort, snakemake.input.cards)
     organs = {cohort.id: cohort.organs for cohort in cohorts}
-    numbers = panel_numbers(panels, params.held_out, organs)
+    numbers = panel_numbers(panels, params.held_out, organs, params.without_nucleus)
     folder = Path(snakemake.output.numbers).parent
     caption = params.target["caption"]
     save_target(folder, "fig1b", draw(panels), panels, numbers, caption, params.simulated)

@@ -54,12 +54,13 @@ def test_a_name_with_another_accession_is_not_the_marker_of_the_table():
 
 def test_numbers_count_markers_accessions_and_cohorts(panels):
     organs = {"lung": ["lung", "tonsil"], "breast": ["breast"], "skin": ["skin", "head and neck"]}
-    numbers = panel_numbers(panels, ["skin"], organs)
+    numbers = panel_numbers(panels, ["skin"], organs, ["breast"])
     values = {claim: entry["value"] for claim, entry in numbers.items()}
     assert values == {"C005": 4, "C006": 3, "C007": 4, "C008": 2, "C013": 1}
     assert numbers["C005"]["careful"]["value"] == 4
     assert numbers["C007"]["careful"]["value"] == 5
-    assert panel_numbers(panels, [], {"lung": []})["C007"]["status"].startswith("not run: ")
+    assert numbers["C013"]["reason"] == "breast"
+    assert panel_numbers(panels, [], {"lung": []}, [])["C007"]["status"].startswith("not run: ")
 
 
 def test_organs_of_the_fifteen_cohorts():

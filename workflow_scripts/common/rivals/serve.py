@@ -19,6 +19,9 @@ class Rivals:
         self.trainings = {}  # name of a training -> (rival, cohorts it sees)
         self.left_out = {}  # rival, or rival and cohort -> why it is not trained there
         self.evaluated = {}  # rival -> cohorts it is evaluated on
+        self.without_nucleus = [  # cohorts that KRONOS can't train on (C013)
+            c.id for c in cohorts.values() if c.id not in held_out and self.lacks_nucleus(c)
+        ]
         self.left_out |= {
             r: "`models` does not name it" for r in RIVALS if r not in config["models"]
         }
