@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from pyarrow.parquet import read_schema
 
 from workflow_scripts.cells.probes import (
     MEAN,
@@ -17,6 +18,7 @@ from workflow_scripts.cells.scores import Confusion, difference, paired
 from workflow_scripts.common.bootstrap import interval, resamples
 from workflow_scripts.common.figures import save_target, style
 from workflow_scripts.common.job import run
+from workflow_scripts.common.labels import sources
 from workflow_scripts.common.names import name
 from workflow_scripts.common.numbers import not_run, number, weights_of
 
@@ -163,17 +165,19 @@ def main(snakemake):
     numbers |= comparisons(
         probes, tasks, params.models[0], params.models, params.bootstrap, params.seed
     )
+    tables = dict(zip(tasks, files.cells, strict=True))
     if target["claims"]:
         cells = {
-            task: pd.read_parquet(path)[task[1]].dropna()
-            for task, path in zip(tasks, files.cells, strict=True)
+            task: pd.read_parquet(path, columns=[task[1]])[task[1]].dropna()
+            for task, path in tables.items()
         }
         numbers |= share_numbers(cells) | statements(probes, params, rows)
     figure, status = None, "not run: no cohort of this study has labelled test cells"
     if rows is not None:
         figure, status = draw_tasks(rows, absent(params.models)), "done"
     folder = Path(snakemake.output.numbers).parent
-    caption = target["caption"]
+    columns = {task: read_schema(path).names for task, path in tables.items()}
+    caption = f"{target['caption']} {sources(columns)}".strip()
     save_target(folder, target["id"], figure, rows, numbers, caption, params.simulated, status)
 
 

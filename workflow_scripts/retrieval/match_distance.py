@@ -9,9 +9,11 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+from pyarrow.parquet import read_schema
 
 from workflow_scripts.common.figures import PALETTE, colour, figsize, save_target, style
 from workflow_scripts.common.job import log, run
+from workflow_scripts.common.labels import published
 from workflow_scripts.common.names import name
 from workflow_scripts.common.numbers import not_run, number, weights_of
 from workflow_scripts.common.tasks import tissues_of
@@ -142,8 +144,9 @@ def main(snakemake):
         ids, distances = file["tissues"], {k: file[k] for k in ("raw", "standardised")}
     tissues = tissues_of(params.cohort_folder).loc[ids]
     if params.kind == "composition":
-        cells = pd.read_parquet(files.cells, columns=["tissue_id", params.label])
-        proportions = composition(cells, params.label, ids)
+        label = published(read_schema(files.cells).names, params.label)
+        cells = pd.read_parquet(files.cells, columns=["tissue_id", label])
+        proportions = composition(cells, label, ids)
         distances = {"composition": composition_distances(proportions)}
     reason = f"no tissue of {params.cohort} holds the grid of crops and has a class"
     numbers = {claim: not_run(reason) for claim in params.target["claims"]}
