@@ -8,6 +8,7 @@ OPERATION = (
     "threads",
     "micro_batch",
     "compile",
+    "deterministic",
     "checkpoint_minutes",
     "log_every",
     "tensorboard",

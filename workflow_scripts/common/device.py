@@ -1,5 +1,7 @@
 """The device that a job computes on."""
 
+import os
+
 import torch
 
 from workflow_scripts.common.errors import InputError
@@ -17,3 +19,12 @@ def check_device(device, gpus=1):
             f"config.yaml: {gpus} GPUs of a node were asked for but torch sees "
             f"{torch.cuda.device_count()}; lower pretrain.processes, or run where they are"
         )
+
+
+def settle(job):
+    """Give a training its threads and, if `deterministic`, algorithms that repeat every bit."""
+    settings = job["settings"]
+    torch.set_num_threads(max(1, job["threads"] // settings["processes"]))
+    if settings["deterministic"]:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when cuBLAS starts
+    torch.use_deterministic_algorithms(settings["deterministic"])

@@ -16,6 +16,7 @@ SETTINGS = {
     "batch": 6,
     "micro_batch": 2,
     "compile": True,
+    "deterministic": False,
     "crop": 16,
     "mask_ratio": [0.6, 1.0],
     "channel_dropout": [0.0, 0.25],

@@ -123,3 +123,19 @@ def test_a_missing_tensorboard_is_said_in_one_sentence(make_job, monkeypatch):
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
     with pytest.raises(InputError, match="tensorboard: true needs the package.*or set false"):
         pretrain.main(make_job("watched", tensorboard=True))
+
+
+def test_a_deterministic_training_uses_repeatable_algorithms_alone(make_job, monkeypatch):
+    usual, strict = make_job("usual"), make_job("strict", deterministic=True)
+    pretrain.main(usual)
+    assert not torch.are_deterministic_algorithms_enabled()
+    monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", ":16:8")  # what a user has set stays
+    try:
+        pretrain.main(strict)
+        assert torch.are_deterministic_algorithms_enabled()
+    finally:
+        torch.use_deterministic_algorithms(False)
+    assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":16:8"
+    # On a CPU every algorithm repeats itself: the same bits.
+    weights = [Path(job.output["weights"]).read_bytes() for job in (usual, strict)]
+    assert weights[0] == weights[1]
