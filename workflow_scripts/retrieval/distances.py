@@ -28,11 +28,13 @@ def wasserstein_matrix(tokens_nkD):
             costs = flat[ours] @ (-2 * flat[theirs]).T
             costs += norms[ours, None]
             costs += norms[theirs]
-            for i in range(first, min(first + BLOCK, n)):
-                rows = costs[(i - first) * k : (i - first + 1) * k]
-                for j in range(max(second, i + 1), min(second + BLOCK, n)):
-                    cost = rows[:, (j - second) * k : (j - second + 1) * k]
-                    distances[i, j] = cost[linear_sum_assignment(cost)].sum()
+            costs = np.ascontiguousarray(costs.reshape(len(costs) // k, k, -1, k).swapaxes(1, 2))
+            for i, row in enumerate(costs, first):
+                row = row[max(i + 1 - second, 0) :]  # pairs on and below the diagonal are known
+                if len(row):
+                    plans = np.array([linear_sum_assignment(cost)[1] for cost in row])
+                    paid = np.take_along_axis(row, plans[..., None], axis=2)
+                    distances[i, max(i + 1, second) : second + BLOCK] = paid.sum(axis=(1, 2))
     distances = np.sqrt(np.maximum(distances, 0) / k)
     return distances + distances.T
 
