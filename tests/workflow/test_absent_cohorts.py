@@ -62,3 +62,8 @@ def test_cells_are_labelled_anew_once_the_verified_images_are_listed(tmp_path):
     assert job.wildcards.cohort == "cords2024" and job.log and job.benchmark
     readers = [job for job in jobs if any("reannotated.parquet" in str(p) for p in job.input)]
     assert [(job.rule.name, job.wildcards.cohort) for job in readers] == [("split", "cords2024")]
+    # Probes score the archive's own labels as well (T12).
+    probed = next(j for j in jobs if j.rule.name == "probe_cells" and j.wildcards.model == "all14")
+    assert {("cords2024", "cell_category"), ("cords2024", "cell_type_published")} <= {
+        *probed.params.tasks
+    }

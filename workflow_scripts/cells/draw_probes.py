@@ -1,5 +1,6 @@
 """F1 of linear probes for every model, per class and on average (Fig. 3b, Suppl. Fig. 16, 17)."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ from workflow_scripts.cells.probes import (
     read_probes,
     score_all,
 )
-from workflow_scripts.cells.scores import Confusion, difference, paired
+from workflow_scripts.cells.scores import Confusion, difference, holm, paired
 from workflow_scripts.common.bootstrap import interval, resamples
 from workflow_scripts.common.figures import save_target, style
 from workflow_scripts.common.job import run
@@ -41,7 +42,7 @@ def class_share(labels, words):
 
 def share_numbers(cells):
     """Return the entries of the class shares; `cells`: (cohort, label) -> labels of all cells."""
-    numbers = {"C068": not_run(VERIFIED)}
+    numbers = {}
     for claim, (cohort, label, words) in SHARES.items():
         # A simulated cohort stands for the one whose layout it has.
         labels = cells.get((cohort, label), cells.get((f"sim_{cohort}", label)))
@@ -51,6 +52,13 @@ def share_numbers(cells):
         else:
             numbers[claim] = not_run(f"no such class among the {label} labels of {cohort}")
     return numbers
+
+
+def verified_number(path):
+    """Return the entry of the images behind re-annotated labels; `path` of their facts, or None."""
+    if path is None:
+        return not_run(VERIFIED)
+    return number(json.loads(Path(path).read_text())["verified_images"])
 
 
 def gain(probes, tasks, ours, rival, repeats, seed):
@@ -115,23 +123,22 @@ def comparisons(probes, tasks, ours, models, repeats, seed):
     return found
 
 
-def holm(p_values):
-    """Return Holm's adjusted p values of a dict of p values."""
-    adjusted, largest = {}, 0.0
-    for rank, (key, p) in enumerate(sorted(p_values.items(), key=lambda item: item[1])):
-        largest = max(largest, min(1.0, (len(p_values) - rank) * p))
-        adjusted[key] = largest
-    return adjusted
-
-
 def statements(probes, params, rows):
     """Return the paper's statements on four cohorts: gains over its rivals, and the order (T6)."""
     ours, tasks, numbers = params.models[0], [tuple(task) for task in params.tasks], {}
     common = (params.bootstrap, params.seed)
     for claim, rival in GAINS.items():
         numbers[claim] = gain(probes, tasks, ours, rival, *common)
+    published = {tuple(task): tuple(twin) for task, twin in params.published}
+    beside = {
+        "": tasks,
+        "_all_tasks": [tuple(task) for task in params.all_tasks],  # D5
+        "_published_labels": [published.get(task, task) for task in tasks] if published else [],
+    }
     for model in params.models[1:]:
-        numbers[f"gain_over_{model}"] = gain(probes, tasks, ours, model, *common)
+        for kind, chosen in beside.items():
+            if chosen:
+                numbers[f"gain_over_{model}{kind}"] = gain(probes, chosen, ours, model, *common)
     # CA-MAE is trained on one cohort: so is the instance beside it.
     for cohort, instance in params.alone.items():
         of_cohort = [task for task in tasks if task[0] == cohort]
@@ -172,6 +179,11 @@ def main(snakemake):
             for task, path in tables.items()
         }
         numbers |= share_numbers(cells) | statements(probes, params, rows)
+        numbers["C068"] = verified_number(next(iter(files.get("verified", [])), None))
+        # Labels that were given anew come from the same pixels: scores on the archive's own (T12).
+        twins = [tuple(twin) for _, twin in params.published]
+        own = score_all(probes, twins, params.models, params.bootstrap, params.seed)
+        numbers |= macro_numbers(probes, *own, weights)
     figure, status = None, "not run: no cohort of this study has labelled test cells"
     if rows is not None:
         figure, status = draw_tasks(rows, absent(params.models)), "done"

@@ -100,3 +100,12 @@ def swap_test(first, second, repeats, seed):
     observed = abs(first.macro_f1() - second.macro_f1())
     extreme = (np.abs(gaps[0] - gaps[1]) >= observed - 1e-12).sum()
     return float(extreme / len(keep) if exact else (1 + extreme) / (1 + repeats))
+
+
+def holm(p_values):
+    """Return Holm's adjusted p values of a dict of p values."""
+    adjusted, largest = {}, 0.0
+    for rank, (key, p) in enumerate(sorted(p_values.items(), key=lambda item: item[1])):
+        largest = max(largest, min(1.0, (len(p_values) - rank) * p))
+        adjusted[key] = largest
+    return adjusted

@@ -74,6 +74,10 @@ class Cohort:
         path = (self.folder or Path(archives) / self.id) / settings["verified"]
         return path if path.is_file() else None
 
+    def relabelled(self, archives):
+        """Return the labels that are given anew; none where the verified images are not listed."""
+        return [] if self.verified_images(archives) is None else self.cells["reannotate"]["labels"]
+
     @property
     def files(self):
         """The files to retrieve (list of dicts); none for a cohort on disk."""

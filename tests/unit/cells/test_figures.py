@@ -1,14 +1,23 @@
 """The numbers behind the figures of linear probes: shares, gains, order, and what is missing."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pandas as pd
 import pytest
 
 from workflow_scripts.cells import fig3c, fig3d
-from workflow_scripts.cells.draw_probes import comparisons, gain, holm, order, share_numbers
+from workflow_scripts.cells.draw_probes import (
+    comparisons,
+    gain,
+    order,
+    share_numbers,
+    statements,
+    verified_number,
+)
 from workflow_scripts.cells.figS15 import class_sizes
 from workflow_scripts.cells.probes import MEAN, Probes, macro_numbers, score_all
-from workflow_scripts.cells.scores import paired
+from workflow_scripts.cells.scores import holm, paired
 
 TASK = ("c", "types")
 
@@ -35,6 +44,32 @@ def test_shares_are_percentages_of_all_labelled_cells():
     assert numbers["C111"]["value"] == pytest.approx(3.0) and numbers["C111"]["n"] == 100
     assert numbers["C112"]["value"] == pytest.approx(7.0)
     assert numbers["C113"]["status"].startswith("not run: no such class")
+
+
+def test_gains_stand_over_all_tasks_and_over_published_labels_too():
+    def both(right, own):
+        return pd.concat([counts(right), counts(own).assign(label="types_published")])
+
+    found = probes(ours=both(17, 12), a=both(12, 12))
+    found.facts["ours"]["c/types_published"] = found.facts["ours"]["c/types"]
+    found.facts["a"]["c/types_published"] = found.facts["a"]["c/types"]
+    twin = ("c", "types_published")
+    params = SimpleNamespace(models=["ours", "a"], tasks=[TASK], alone={}, bootstrap=20, seed=0)
+    params.published, params.all_tasks = [(TASK, twin)], [TASK, ("c", "unknown")]
+    numbers = statements(found, params, None)
+    assert numbers["gain_over_a"]["value"] > 20
+    assert numbers["gain_over_a_all_tasks"]["reason"] == "over 1 of 2 tasks"
+    # On the archive's own labels the two are alike here.
+    assert numbers["gain_over_a_published_labels"]["value"] == pytest.approx(0)
+    params.published = []
+    assert "gain_over_a_published_labels" not in statements(found, params, None)
+
+
+def test_verified_images_are_counted_where_they_are_listed(tmp_path):
+    assert verified_number(None)["status"].startswith("not run: the list of verified images")
+    facts = tmp_path / "reannotated.json"
+    facts.write_text('{"verified_images": 96, "features": 40}')
+    assert verified_number(facts)["value"] == 96
 
 
 def test_a_simulated_cohort_stands_for_the_one_it_imitates():
