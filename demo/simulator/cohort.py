@@ -6,7 +6,6 @@ from math import ceil
 from pathlib import Path
 
 import numpy as np
-import yaml
 
 from demo.simulator import (
     allam2022,
@@ -28,6 +27,7 @@ from demo.simulator import (
 from demo.simulator.patients import Patient, at_visit, draw_patients, follow_first, stained
 from demo.simulator.tissue import Tissue, simulate_tissue
 from workflow_scripts.common.errors import InputError
+from workflow_scripts.common.validation import parse_yaml
 
 EFFECTS = Path(__file__).with_name("effects.yaml")
 MODULES = (
@@ -73,7 +73,7 @@ class SimulatedCohort:
 
 def read_effects(path=EFFECTS):
     """Return the table of planted effects."""
-    return yaml.safe_load(Path(path).read_text())
+    return parse_yaml(Path(path).read_text())
 
 
 def layout_of(cohort_id):

@@ -7,11 +7,9 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from urllib.parse import unquote, urlparse
 
-import yaml
-
 from workflow_scripts.common.access import check_address, has_credentials, variables
 from workflow_scripts.common.errors import InputError
-from workflow_scripts.common.validation import check, nearest, read_yaml
+from workflow_scripts.common.validation import check, nearest, parse_yaml, read_yaml
 
 ROOT = Path(__file__).resolve().parents[2]
 FROM_RECORD = "from_record"
@@ -119,7 +117,7 @@ def load_cohort(id_or_path):
     """
     path = _find(str(id_or_path))
     document = read_yaml(path)
-    check(document, yaml.safe_load((ROOT / "cohort.schema.yaml").read_text()), path)
+    check(document, parse_yaml((ROOT / "cohort.schema.yaml").read_text()), path)
     cohort = Cohort(path=path.resolve(), **document)
     if cohort.id != path.stem:
         raise InputError(

@@ -2,13 +2,11 @@
 
 from pathlib import Path
 
-import yaml
-
 from workflow_scripts.common.cohort import absent_reason, load_cohort
 from workflow_scripts.common.errors import InputError
 from workflow_scripts.common.instances import resolve_instances, resolve_panel
 from workflow_scripts.common.rivals.serve import NO_CELLS, RIVALS, Rivals
-from workflow_scripts.common.validation import check
+from workflow_scripts.common.validation import check, read_yaml
 
 ROOT = Path(__file__).resolve().parents[2]
 BASELINES = ("mean_intensity",)
@@ -22,7 +20,7 @@ class Study:
 
     def __init__(self, config):
         """Check `config`, the merged settings; an InputError names the first wrong key."""
-        schema = yaml.safe_load((ROOT / "config.schema.yaml").read_text())
+        schema = read_yaml(ROOT / "config.schema.yaml")
         check(config, schema, SETTINGS)
         self.config = config
         self.zero_shot = config["reconstruction"]["zero_shot"]
