@@ -3,11 +3,7 @@
 from dataclasses import dataclass
 
 import numpy as np
-import pandas as pd
 from scipy.stats import mannwhitneyu
-from sklearn.linear_model import LogisticRegression
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
 
 from workflow_scripts.common.bootstrap import interval, resamples
 from workflow_scripts.common.scores import Confusion
@@ -126,26 +122,3 @@ def holm(ps):
     adjusted = np.empty(len(ps))
     adjusted[order] = np.minimum(np.maximum.accumulate(steps), 1)
     return adjusted
-
-
-def predicted_by_fraction(fraction, problem):
-    """Return predictions, as those of a model, of a logistic regression on one number per tissue.
-
-    The baseline of T8: `fraction`, a Series by tissue, is the share of tumour cells; a tissue
-    without cells has the train split's mean. `problem`: what `problem_of` returns.
-    """
-    values = fraction.reindex([*problem["train"], *problem["test"]])
-    values = values.fillna(values[problem["train"]].mean()).to_frame()
-    labels = pd.Series(problem["labels"])
-    model = make_pipeline(StandardScaler(), LogisticRegression())
-    model.fit(values.loc[problem["train"]].to_numpy(), labels[problem["train"]])
-    test = problem["test"]
-    return pd.DataFrame(
-        {
-            "seed": 0,
-            "tissue_id": test,
-            "patient_id": [problem["patients"][tissue] for tissue in test],
-            "truth": labels[test].to_numpy(),
-            "predicted": model.predict(values.loc[test].to_numpy()),
-        }
-    )

@@ -7,6 +7,7 @@ from scipy.stats import kstest
 from sklearn.metrics import f1_score
 
 from workflow_scripts.patients import tissue_scores as s
+from workflow_scripts.patients.tumour_fraction import predicted_by_fraction
 
 
 def rows_of(truth, predicted, patients, seed=0):
@@ -123,7 +124,7 @@ def test_the_tumour_fraction_alone_predicts_what_follows_from_it():
         "test": ids[30:],
     }
     fraction = pd.Series([0.1 + 0.6 * (i % 2 == 0) for i in range(39)], ids[:39])
-    found = s.predicted_by_fraction(fraction, problem)
+    found = predicted_by_fraction(fraction, problem)
     assert (found["predicted"] == found["truth"])[:-1].all() and len(found) == 10
-    nothing = s.predicted_by_fraction(pd.Series(0.5, ids), problem)
+    nothing = predicted_by_fraction(pd.Series(0.5, ids), problem)
     assert nothing["predicted"].nunique() == 1
