@@ -13,6 +13,7 @@ from workflow_scripts.common.job import log, run
 from workflow_scripts.common.names import name
 from workflow_scripts.common.numbers import weights_of
 from workflow_scripts.common.tasks import tissues_of
+from workflow_scripts.patients.problems import title_of
 from workflow_scripts.patients.tissue_claims import count_images, statements
 from workflow_scripts.patients.tissue_results import adjust, summarise, task_result
 from workflow_scripts.patients.tissue_scores import Score
@@ -83,6 +84,7 @@ def draw(results, models):
 
 
 def _panel(axis, result, models):
+    axis.annotate("p", (-0.55, 1.02), va="bottom", fontsize=5, style="italic")
     for x, model in enumerate(models):
         score = result.images[model]
         shade = colour("models", model if model in PALETTE["models"] else "virtues")
@@ -96,12 +98,12 @@ def _panel(axis, result, models):
             p = result.comparisons[model]["mann_whitney_p"]
             axis.annotate(f"{p:.2g}", (x, 1.02), ha="center", va="bottom", fontsize=5)
     if isinstance(result.fraction, Score):
-        axis.axhline(result.fraction.mean, ls="--", lw=0.8, color="0.4")
+        axis.axhline(result.fraction.mean, ls="--", lw=0.8, color="0.4", zorder=0)
     axis.set_title(
-        f"{name(result.cohort)}\n{result.task.replace('_', ' ')}, n = {result.test_images:,}"
+        f"{title_of(result.cohort, result.task)}, n = {result.test_images:,}", fontsize=6
     )
     axis.set_xticks(range(len(models)), map(name, models), rotation=45, ha="right")
-    axis.set(xlim=(-0.6, len(models) - 0.4), ylim=(0, 1.1))
+    axis.set(xlim=(-0.6, len(models) - 0.4), ylim=(-0.03, 1.1))
 
 
 def reasons_of(paths):

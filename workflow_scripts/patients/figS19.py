@@ -5,16 +5,17 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+from matplotlib.patches import Patch
 
 from workflow_scripts.common.errors import InputError
 from workflow_scripts.common.figures import colour, figsize, save_target, style
 from workflow_scripts.common.job import log, run
-from workflow_scripts.common.names import name
 from workflow_scripts.common.numbers import not_run, number
 from workflow_scripts.common.tasks import tissues_of
-from workflow_scripts.patients.problems import class_sizes
+from workflow_scripts.patients.problems import class_sizes, title_of
 
 WIDE = 4  # panels of a row
+LIGHT = 0.45  # opacity of the train split
 
 
 def size_table(tables, tasks):
@@ -48,20 +49,19 @@ def draw(table):
     for axis, ((cohort, task), sizes) in zip(axes.ravel(), tasks, strict=False):
         x, shade = np.arange(len(sizes)), colour("cohorts", cohort)
         total = sizes["train"] + sizes["test"]
-        axis.bar(x, sizes["test"], 0.7, color=shade, label="test")
-        axis.bar(
-            x, sizes["train"], 0.7, bottom=sizes["test"], color=shade, alpha=0.45, label="train"
-        )
+        axis.bar(x, sizes["test"], 0.7, color=shade)
+        axis.bar(x, sizes["train"], 0.7, bottom=sizes["test"], color=shade, alpha=LIGHT)
         for place, count in zip(x, total, strict=True):
             text = f"{count:,}\n{100 * count / total.sum():.0f} %"
             axis.annotate(text, (place, count), ha="center", va="bottom", fontsize=5)
         axis.set_xticks(x, sizes["class"], rotation=30, ha="right")
-        axis.set_title(f"{name(cohort)}\n{task.replace('_', ' ')}")
+        axis.set_title(title_of(cohort, task))
         axis.set(ylim=(0, 1.3 * total.max()), xlim=(-0.6, len(x) - 0.4))
         axis.yaxis.set_major_locator(plt.MaxNLocator(4, integer=True))
     for axis in axes[:, 0]:
         axis.set_ylabel("images")
-    axes[0, 0].legend(loc="upper left", ncols=2)
+    shades = [Patch(color="0.4", label="test"), Patch(color="0.4", alpha=LIGHT, label="train")]
+    figure.legend(handles=shades, loc="outside lower left", ncols=2)
     return figure
 
 

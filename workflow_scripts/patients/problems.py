@@ -1,7 +1,23 @@
 """Which tissues a classification task trains and tests on, or why it cannot."""
 
 from workflow_scripts.common.errors import InputError
+from workflow_scripts.common.names import name
 from workflow_scripts.common.tasks import task_classes
+
+TASK_NAMES = {
+    "er": "ER status",
+    "erbb2": "ERBB2 status",
+    "pam50": "PAM50 subtype",
+    "response_pre_treatment": "response, pre-treatment",
+    "response_on_treatment": "response, on treatment",
+    "response_post_treatment": "response, post-treatment",
+}
+
+
+def title_of(cohort, task):
+    """Return the two lines above a panel; that a cohort is simulated stands in the picture."""
+    what = TASK_NAMES.get(task, task.replace("_", " "))
+    return f"{name(cohort.removeprefix('sim_'))}\n{what}"
 
 
 def problem_of(tissues, task, where, tokens=None):
@@ -35,7 +51,7 @@ def problem_of(tissues, task, where, tokens=None):
         )
     learned = set(found[train])
     return {
-        "classes": [name for name in task.get("classes", sorted(learned)) if name in learned],
+        "classes": [kind for kind in task.get("classes", sorted(learned)) if kind in learned],
         "labels": found.to_dict(),
         "patients": patients.to_dict(),
         "train": train,
@@ -48,5 +64,5 @@ def class_sizes(tissues, task, where):
     classes = task_classes(tissues, task, where).rename("class")
     sizes = tissues.assign(**{"class": classes}).dropna(subset=["class"])
     sizes = sizes.value_counts(["class", "split"]).unstack(fill_value=0)
-    order = [name for name in task.get("classes", sorted(sizes.index)) if name in sizes.index]
+    order = [kind for kind in task.get("classes", sorted(sizes.index)) if kind in sizes.index]
     return sizes.reindex(index=order, columns=["train", "test"], fill_value=0).reset_index()

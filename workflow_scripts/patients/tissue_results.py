@@ -16,7 +16,7 @@ BY_PATIENT = "by patient: mean probability of a patient's images"
 class TaskResult:
     """One task of one cohort: Scores by model, of images and of patients, and comparisons.
 
-    `comparisons`: rival -> what `compare` returns, to which `holm_p` is added over all tasks;
+    `remark`: classes that one of the splits lacks; `comparisons`: rival -> what `compare` returns, to which `holm_p` is added over all tasks;
     `fraction`: Score of the tumour fraction alone, or why there is none.
     """
 
@@ -26,6 +26,7 @@ class TaskResult:
     patients: dict
     discordant: int
     test_images: int
+    remark: str
     fraction: object = None
     comparisons: dict = field(default_factory=dict)
 
@@ -37,8 +38,8 @@ def task_result(cohort, task, rows, virtues, repeats, seed):
         for choose in (s.predicted_images, s.predicted_patients)
     )
     first = next(iter(rows.values()))
-    sizes = s.discordant_patients(first), first["tissue_id"].nunique()
-    result = TaskResult(cohort, task, images, patients, *sizes)
+    facts = s.discordant_patients(first), first["tissue_id"].nunique(), s.missing_classes(first)
+    result = TaskResult(cohort, task, images, patients, *facts)
     if virtues in images:
         result.comparisons = {
             rival: s.compare(images[virtues], images[rival]) for rival in images if rival != virtues
@@ -61,7 +62,8 @@ def f1_number(result, model, weights):
     """Return the entry of a model's macro-F1, with that of patients beside it (T8)."""
     score, patients = result.images[model], result.patients[model]
     low, high = interval(score.draws)
-    reason = None if score.spread is None else f"sd over seeds {score.spread:.3f}"
+    reason = "" if score.spread is None else f"sd over seeds {score.spread:.3f}"
+    reason = "; ".join(filter(None, [reason, result.remark]))
     label = BY_PATIENT
     if result.discordant:
         label += f", without {result.discordant} whose images differ in class"
@@ -74,7 +76,7 @@ def f1_number(result, model, weights):
         seeds=score.seeds,
         weights=weights.get(model),
         careful=careful,
-        reason=reason,
+        reason=reason or None,
     )
 
 

@@ -36,6 +36,15 @@ def discordant_patients(rows):
     return int((rows.groupby("patient_id")["truth"].nunique() > 1).sum())
 
 
+def missing_classes(rows):
+    """Return a sentence on the classes that the train or the test split lacks, "" if none."""
+    learned, tested = set(rows["class"]), set(rows["truth"])
+    parts = (("train", tested - learned), ("test", learned - tested))
+    return "; ".join(
+        f"no {split} image of {', '.join(sorted(lacking))}" for split, lacking in parts if lacking
+    )
+
+
 @dataclass
 class Score:
     """Macro-F1 of one model on one task: of each seed, and resampled; 0 patients without any.
