@@ -16,8 +16,9 @@ BY_PATIENT = "by patient: mean probability of a patient's images"
 class TaskResult:
     """One task of one cohort: Scores by model, of images and of patients, and comparisons.
 
-    `remark`: classes that one of the splits lacks; `comparisons`: rival -> what `compare` returns, to which `holm_p` is added over all tasks;
-    `fraction`: Score of the tumour fraction alone, or why there is none.
+    `remark`: classes that one of the splits lacks; `comparisons`: rival -> what `compare` returns,
+    to which `holm_p` is added over all tasks; `fraction`: Score of the tumour fraction alone, or
+    why there is none.
     """
 
     cohort: str
