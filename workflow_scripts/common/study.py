@@ -53,6 +53,7 @@ class Study:
         self._check_simulated()
         self._check_zero_shot()
         self._check_retrieval()
+        self._check_tissue_tasks()
 
     def zero_shot_absent(self):
         """Return why no cohort can be reconstructed both zero-shot and in-domain, or None."""
@@ -105,6 +106,16 @@ class Study:
                 f"{SETTINGS}: retrieval.cohort: {cohort.id} has no task {lacking[0]!r}; expected a "
                 f"cohort file with the tasks {', '.join(RETRIEVED_FOR)}"
             )
+
+    def _check_tissue_tasks(self):
+        for name, tasks in self.config["tissue_tasks"]["tasks"].items():
+            known = self.cohorts[name].tasks if name in self.cohorts else tasks
+            for task in tasks:
+                if task not in known:
+                    raise InputError(
+                        f"{SETTINGS}: tissue_tasks.tasks.{name}: {task!r} is no task of "
+                        f"{self.cohorts[name].path}; expected some of {', '.join(known) or 'none'}"
+                    )
 
     def _check_models(self):
         known = [*self.instances, *self.left_out, *BASELINES, *RIVALS]

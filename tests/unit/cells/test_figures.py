@@ -17,7 +17,7 @@ from workflow_scripts.cells.draw_probes import (
 )
 from workflow_scripts.cells.figS15 import class_sizes
 from workflow_scripts.cells.probes import MEAN, Probes, macro_numbers, score_all
-from workflow_scripts.cells.scores import holm, paired
+from workflow_scripts.common.scores import holm, paired
 
 TASK = ("c", "types")
 

@@ -1,0 +1,1 @@
+"""Patients and tissues from tokens (Results, Fig. 4a-f)."""
