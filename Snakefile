@@ -30,6 +30,7 @@ include: "rules/rivals.smk"
 include: "rules/embed.smk"
 include: "rules/reconstruction.smk"
 include: "rules/cells.smk"
+include: "rules/patients.smk"
 include: "rules/retrieval.smk"
 include: "rules/report.smk"
 

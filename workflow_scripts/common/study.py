@@ -55,6 +55,7 @@ class Study:
         self._check_simulated()
         self._check_zero_shot()
         self._check_retrieval()
+        self._check_risk_groups()
 
     def zero_shot_absent(self):
         """Return why no cohort can be reconstructed both zero-shot and in-domain, or None."""
@@ -107,6 +108,23 @@ class Study:
                 f"{SETTINGS}: retrieval.cohort: {cohort.id} has no task {lacking[0]!r}; expected a "
                 f"cohort file with the tasks {', '.join(RETRIEVED_FOR)}"
             )
+
+    def _check_risk_groups(self):
+        settings = self.config["risk_groups"]
+        if settings["high"] >= settings["groups"]:
+            raise InputError(
+                f"{SETTINGS}: risk_groups.high: {settings['high']} of {settings['groups']} groups "
+                "leave none at low risk; expected fewer than risk_groups.groups"
+            )
+        cohort = self.cohorts.get(settings["cohort"])
+        cells = (cohort and cohort.cells) or {}
+        known = [*cells.get("labels", {}), *cells.get("maps", {})]
+        for key in ("phenotype", "structures"):
+            if cohort and settings[key] and settings[key] not in known:
+                raise InputError(
+                    f"{SETTINGS}: risk_groups.{key}: {settings[key]!r} is no label of "
+                    f"{cohort.path}; expected one of {', '.join(known) or 'none'}, or null"
+                )
 
     def _check_models(self):
         known = [*self.instances, *self.left_out, *BASELINES, *RIVALS]
