@@ -155,7 +155,7 @@ def compute(tokens, cells, tissues, follow, owners, settings, seeds):
         umap_2=points[:, 1],
     )
     clinical = tissues.groupby(tissues["patient_id"].astype(str)).first()
-    recorded = [column for column in settings["covariates"].values() if column in tissues]
+    recorded = [column for column in settings["covariates"] if column in tissues]
     table = follow.assign(cells=owners.value_counts()).join(clinical[recorded])
     for source, found in groups.items():
         table = table.join(found.add_suffix(f"_{source}"))
@@ -182,7 +182,7 @@ def main(snakemake):
         tables = dict.fromkeys(("patients", "structures", "sensitivity", "cells"), pd.DataFrame())
     else:
         tables = compute(tokens, cells, tissues, follow, owners, settings, params.seeds)
-    with staged(*(out[name] for name in tables), out.facts) as parts:
+    with staged(*(getattr(out, name) for name in tables), out.facts) as parts:
         for part, table in zip(parts, tables.values(), strict=False):
             table.to_parquet(part, index=False)
         facts = {"reason": reason, "funnel": steps}

@@ -37,8 +37,15 @@ def fit_states(array, keep, partitions, size, passes):
         drawn[rng.choice(chosen, min(len(chosen), SAMPLE * states), replace=False)] = True
         sample = np.concatenate([tokens for _, tokens in blocks(array, drawn, size)])
         centres, _ = kmeans_plusplus(sample, states, random_state=seed)
+        # Cells of a tissue are alike and come together: a centre that waits for its own is not one
+        # to be placed anew, so reassignment is off.
         models[states, seed] = MiniBatchKMeans(
-            states, init=centres, n_init=1, batch_size=BATCH, random_state=seed
+            states,
+            init=centres,
+            n_init=1,
+            batch_size=BATCH,
+            reassignment_ratio=0,
+            random_state=seed,
         )
     for turn in range(passes):
         rng = np.random.default_rng([turn, len(chosen)])
