@@ -39,7 +39,15 @@ def draw(cells, structures):
     x, y, shade = mixed["umap_1"], mixed["umap_2"], mixed["risk"].map(shades)
     axis.scatter(x, y, size, shade, alpha=0.6, lw=0, rasterized=True)
     legend = [
-        Line2D([], [], marker="o", ls="", ms=3, color=shade, label=f"cells of {risk} patients")
+        Line2D(
+            [],
+            [],
+            marker="o",
+            ls="",
+            ms=3,
+            color=shade,
+            label=f"cells of {risk.replace(' ', '-')} patients",
+        )
         for risk, shade in shades.items()
     ]
     for structure, line in zip(structures, ("-", "--", ":", "-."), strict=False):

@@ -9,48 +9,19 @@ from workflow_scripts.common.figures import colour, figsize, style
 from workflow_scripts.common.job import run
 from workflow_scripts.common.names import name
 from workflow_scripts.common.numbers import not_run, number, weights_of
-from workflow_scripts.common.survival import cox, draw_kaplan_meier
-from workflow_scripts.patients.results import read_facts, save, sources_of
+from workflow_scripts.common.survival import draw_kaplan_meier
+from workflow_scripts.patients.adjusted import draw_forest, hazard_ratios, ratio_entry
+from workflow_scripts.patients.results import (
+    legend_above,
+    letter,
+    read_facts,
+    save,
+    sources_of,
+)
 from workflow_scripts.patients.strata import RISKS, tests
 
 PER_YEAR = {"years": 1, "months": 12, "days": 365.25}
-HIGH = "high risk"  # the covariate of the adjusted model
 SHADES = ("#D55E00", "#E69F00", "#56B4E9", "#0072B2")  # from the highest risk to the lowest
-
-
-def hazard_ratios(patients, source, covariates):
-    """Return hazard ratios of high risk alone and adjusted, a tidy table, and remarks in words.
-
-    `covariates`: clinical columns; those that the cohort does not record are named in the remarks.
-    """
-    follow = patients.set_index("patient_id")[["time", "event"]]
-    high = (patients.set_index("patient_id")[f"risk_{source}"] == RISKS[0]).astype(int)
-    recorded = [column for column in covariates if column in patients]
-    known = patients.set_index("patient_id")[recorded].assign(**{HIGH: high})
-    alone, said = cox(follow, high.to_frame(HIGH))
-    adjusted, more = cox(follow, known) if recorded else (None, ["no covariate is recorded"])
-    parts = [
-        table.assign(model=model)
-        for model, table in (("alone", alone), ("adjusted", adjusted))
-        if table is not None
-    ]
-    absent = [f"{column} is not recorded" for column in covariates if column not in patients]
-    remarks = {"alone": said, "adjusted": [*more, *absent]}
-    return pd.concat(parts, ignore_index=True) if parts else None, remarks
-
-
-def ratio_entry(table, model, remarks, weights, careful=None):
-    """Return the entry of the hazard ratio of high risk in one model."""
-    rows = (
-        table[(table["model"] == model) & (table["covariate"] == HIGH)] if table is not None else ()
-    )
-    if not len(rows):
-        return not_run("; ".join(remarks[model]) or "no Cox model")
-    row = rows.iloc[0]
-    said = [f"proportional hazards p = {row['proportional_p']:.3g}", *remarks[model]]
-    ends, n = (row["low"], row["high"]), row["patients"]
-    said = "; ".join(said)
-    return number(row["hazard_ratio"], *ends, n=n, weights=weights, careful=careful, reason=said)
 
 
 def summarise(patients, found, ratios, remarks, varied, unit, seed, weights):
@@ -92,7 +63,8 @@ def summarise(patients, found, ratios, remarks, varied, unit, seed, weights):
 
 def draw(patients, source, result, ratios, remarks, varied, unit, high):
     """Return the figure: both risks, the groups before merging, the Cox model, other settings."""
-    figure, axes = plt.subplots(2, 2, figsize=figsize(183, 128), height_ratios=[1.15, 1])
+    figure, axes = plt.subplots(2, 2, figsize=figsize(183, 132), height_ratios=[1.2, 1])
+    figure.get_layout_engine().set(w_pad=0.08)  # long labels are wider in print than on a screen
     (merged, unmerged), (forest, settings) = axes
     follow = patients[["time", "event"]]
     risk, rank = patients[f"risk_{source}"], patients[f"rank_{source}"]
@@ -101,42 +73,17 @@ def draw(patients, source, result, ratios, remarks, varied, unit, high):
     p, permuted = result["merged_p"], result["permutation_p"]
     title = f"log-rank p = {p:.2g}"
     title += f"\np with ordering and merging permuted = {permuted:.2g}" if permuted else ""
-    merged.legend(title=title, loc="lower left", alignment="left")
+    legend_above(merged, title)
     ramp = LinearSegmentedColormap.from_list("risk", SHADES)(np.linspace(0, 1, rank.max() + 1))
     side = [f"group {k + 1} ({'high' if k < high else 'low'})" for k in range(len(ramp))]
     groups = {side[k]: (follow[rank == k], ramp[k]) for k in range(len(ramp))}
     draw_kaplan_meier(unmerged, groups, unit, band=False)
-    title = f"before merging: log-rank p = {result['groups_p']:.2g}"
-    unmerged.legend(title=title, loc="lower left", alignment="left")
+    legend_above(unmerged, f"before merging: log-rank p = {result['groups_p']:.2g}", ncols=2)
     draw_forest(forest, ratios, remarks)
     draw_settings(settings, varied)
-    for axis, letter in zip(axes.flat, "abcd", strict=True):
-        axis.set_title(letter, loc="left", fontweight="bold")
+    for axis, text in zip(axes.flat, "abcd", strict=True):
+        letter(axis, text)
     return figure
-
-
-def draw_forest(axis, ratios, remarks):
-    """Draw hazard ratios with intervals and the p of proportional hazards."""
-    rows = [] if ratios is None else list(ratios.itertuples())
-    for y, row in enumerate(rows):
-        shade = colour("groups", "high_risk") if row.covariate == HIGH else "#555555"
-        axis.hlines(y, row.low, row.high, color=shade, lw=0.8)
-        axis.plot(row.hazard_ratio, y, "o", color=shade)
-        where = {"xycoords": ("axes fraction", "data"), "va": "center", "fontsize": 5}
-        axis.annotate(f"{row.proportional_p:.2g}", (1.02, y), **where)
-    labels = [f"{row.covariate.replace('=', ' ')}, {row.model}" for row in rows]
-    axis.set_yticks(range(len(rows)), labels, fontsize=5)
-    axis.set_ylim(max(len(rows), 1) - 0.5, -0.8)
-    axis.axvline(1, color="#444444", ls=":", lw=0.7)
-    if rows:
-        axis.set_xscale("log")
-        axis.annotate(
-            "p of proportional\nhazards", (1.02, 1.0), xycoords="axes fraction", fontsize=5
-        )
-    if not any(row.model == "adjusted" for row in rows):
-        said = "\n".join(["no adjusted model:", *remarks["adjusted"]])
-        axis.annotate(said, (0.03, 0.03), xycoords="axes fraction", fontsize=5, color="#777777")
-    axis.set_xlabel("hazard ratio (95 % interval)")
 
 
 def draw_settings(axis, varied):
@@ -154,7 +101,7 @@ def draw_settings(axis, varied):
     axis.set_xticks(list(places.values()), list(places))
     axis.set_xlim(-0.5, len(places) - 0.5)
     axis.set(xlabel="states of cells; a point is a seed", ylabel="p (dotted: 0.05)")
-    axis.legend(loc="best")
+    legend_above(axis)
 
 
 def main(snakemake):

@@ -69,7 +69,7 @@ def main(snakemake):
     labelled = {name(source): table for source, table in tables.items()}
     shades = {name(source): shade for source, shade in shades_of(sources).items()}
     draw_ratios(axis, labelled, shades)
-    figure.legend(loc="outside upper left", ncols=2, title="groups formed from")
+    figure.legend(loc="outside upper left", ncols=3, title="groups formed from", alignment="left")
     source = pd.concat([t.assign(grouped_by=label) for label, t in labelled.items()])
     numbers = summarise(tables, weights_of(files.metrics), params.seed)
     save(snakemake, figure, source, numbers)

@@ -7,7 +7,14 @@ from workflow_scripts.common.figures import colour, figsize, style
 from workflow_scripts.common.job import run
 from workflow_scripts.common.numbers import not_run, number
 from workflow_scripts.common.survival import draw_kaplan_meier
-from workflow_scripts.patients.results import read_facts, save, sources_of, structures_of
+from workflow_scripts.patients.results import (
+    legend_above,
+    letter,
+    read_facts,
+    save,
+    sources_of,
+    structures_of,
+)
 from workflow_scripts.patients.strata import RISKS, survival_only
 from workflow_scripts.patients.structures import draw_ratios, key, ratio_number, risk_ratios
 
@@ -46,19 +53,19 @@ def summarise(tables, cuts):
 def draw(follow, risks, tables, cuts, unit):
     """Return the figure: survival of the headline's groups, risk ratios by both cuts."""
     figure, (left, right) = plt.subplots(1, 2, figsize=figsize(183, 92))
+    figure.get_layout_engine().set(w_pad=0.08)  # long labels are wider in print than on a screen
     risk = next(iter(risks.values()))
     groups = {r: (follow[risk == r], colour("groups", r.replace(" ", "_"))) for r in RISKS}
     draw_kaplan_meier(left, {k: v for k, v in groups.items() if len(v[0])}, unit)
     cut = next(iter(cuts.values()))
     left.axvline(cut, color="#444444", ls=":", lw=0.7)
-    left.legend(title=f"dotted: early means before {cut:.3g} {unit}", loc="lower left")
+    legend_above(left, f"dotted: censored before {cut:.3g} {unit} is early")
     tones = ("#0072B2", "#999999")
     shades = {words: (t, s) for (words, s), t in zip(CUTS.items(), tones, strict=True)}
     draw_ratios(right, tables, shades)
-    right.legend(*right.get_legend_handles_labels(), loc="lower left", bbox_to_anchor=(0, 1),
-                 ncols=2, title="early censored, by")  # fmt: skip
-    for axis, letter in ((left, "a"), (right, "b")):
-        axis.set_title(letter, loc="left", fontweight="bold", x=-0.1)
+    legend_above(right, "early censored, by", ncols=2)
+    letter(left, "a")
+    letter(right, "b")
     return figure
 
 

@@ -34,3 +34,24 @@ def save(snakemake, figure, source, numbers, reason=None):
     folder, caption = Path(snakemake.output.numbers).parent, target["caption"]
     simulated = snakemake.params.simulated
     save_target(folder, target["id"], figure, source, numbers, caption, simulated, status)
+
+
+def letter(axis, text):
+    """Write a panel's letter beside the upper end of its axis."""
+    place = {"xycoords": "axes fraction", "textcoords": "offset points", "fontweight": "bold"}
+    axis.annotate(text, (0, 1), (-28, 3), **place)
+
+
+def legend_above(axis, title=None, ncols=1):
+    """Put an axis's legend above it, where it hides no curve."""
+    axis.legend(loc="lower left", bbox_to_anchor=(-0.02, 1), title=title, ncols=ncols,
+                alignment="left", borderaxespad=0.2)  # fmt: skip
+
+
+def log_ticks(axis):
+    """Give a logarithmic x axis plain numbers."""
+    low, high = axis.get_xlim()
+    marks = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100)
+    marks = [mark for mark in marks if low <= mark <= high]
+    axis.set_xticks(marks, [f"{mark:g}" for mark in marks])
+    axis.minorticks_off()

@@ -7,6 +7,7 @@ from scipy.stats.contingency import relative_risk
 
 from workflow_scripts.common.bootstrap import interval, resamples
 from workflow_scripts.common.numbers import not_run, number
+from workflow_scripts.patients.results import log_ticks
 from workflow_scripts.patients.strata import RISKS
 
 # The ten multicellular structures of Danenberg et al. 2022, in their printed order.
@@ -117,12 +118,5 @@ def draw_ratios(axis, tables, shades):
                       fontsize=5, color="#777777")  # fmt: skip
     axis.set_yticks(rows, [words(structure) for structure in STRUCTURES])
     axis.set_ylim(len(rows) - 0.5, -0.5)
-    ticks = [t for t in (0.01, 0.03, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 100) if _within(axis, t)]
-    axis.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
-    axis.minorticks_off()
+    log_ticks(axis)
     axis.set_xlabel("risk ratio, high over low risk (95 % interval)")
-
-
-def _within(axis, value):
-    low, high = axis.get_xlim()
-    return low <= value <= high
