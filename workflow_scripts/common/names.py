@@ -13,6 +13,7 @@ NAMES = {
     "mean_counts": "mean raw counts",
     "mean_intensity": "mean intensity",
     "meyer": "published groups",
+    "phenotypes": "published phenotypes",
     "resnet50": "ResNet-50",
     "ratio_b": "tumour : B ratio",
     "ratio_cd4": "tumour : CD4 ratio",

@@ -54,6 +54,7 @@ class Study:
         self._check_zero_shot()
         self._check_retrieval()
         self._check_tissue_tasks()
+        self._check_risk_groups()
 
     def zero_shot_absent(self):
         """Return why no cohort can be reconstructed both zero-shot and in-domain, or None."""
@@ -116,6 +117,23 @@ class Study:
                         f"{SETTINGS}: tissue_tasks.tasks.{name}: {task!r} is no task of "
                         f"{self.cohorts[name].path}; expected some of {', '.join(known) or 'none'}"
                     )
+
+    def _check_risk_groups(self):
+        settings = self.config["risk_groups"]
+        if settings["high"] >= settings["groups"]:
+            raise InputError(
+                f"{SETTINGS}: risk_groups.high: {settings['high']} of {settings['groups']} groups "
+                "leave none at low risk; expected fewer than risk_groups.groups"
+            )
+        cohort = self.cohorts.get(settings["cohort"])
+        cells = (cohort and cohort.cells) or {}
+        known = [*cells.get("labels", {}), *cells.get("maps", {})]
+        for key in ("phenotype", "structures"):
+            if cohort and settings[key] and settings[key] not in known:
+                raise InputError(
+                    f"{SETTINGS}: risk_groups.{key}: {settings[key]!r} is no label of "
+                    f"{cohort.path}; expected one of {', '.join(known) or 'none'}, or null"
+                )
 
     def _check_models(self):
         known = [*self.instances, *self.left_out, *BASELINES, *RIVALS]

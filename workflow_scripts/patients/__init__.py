@@ -1,1 +1,1 @@
-"""Patients and tissues from tokens (Results, Fig. 4a-f)."""
+"""Clinical features of patients: risk groups and whole tissues (Results, Fig. 4a-f)."""
