@@ -93,9 +93,13 @@ def section_of(cohort_id, effects):
 
 
 def sized(cohort_id, settings):
-    """Return the settings of one cohort: those of `small` come before the others' in its list."""
+    """Return the settings of one cohort: those of `small` come before the others' in its list.
+
+    A cohort of `patients_of` has its own number of patients.
+    """
     small = settings.get("small", {"cohorts": []})
-    return settings | small if cohort_id in small["cohorts"] else settings
+    own = settings | small if cohort_id in small["cohorts"] else settings
+    return own | {"patients": settings.get("patients_of", {}).get(cohort_id, own["patients"])}
 
 
 def plan_tissues(section, patients, tissues):

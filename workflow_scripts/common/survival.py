@@ -242,7 +242,7 @@ def draw_kaplan_meier(axis, groups, unit, band=True, ticks=5):
     last = max(follow["time"].max() for follow, _ in groups.values())
     for name, (follow, colour) in groups.items():
         curve = kaplan_meier(follow)
-        label = f"{name}: {int(follow['event'].sum())} of {len(follow)}"
+        label = f"{name}: {int(follow['event'].sum())} events, n = {len(follow)}"
         axis.step(curve["time"], curve["survival"], where="post", color=colour, label=label)
         if band:
             limits = curve["low"].astype(float), curve["high"].astype(float)

@@ -19,6 +19,7 @@ from workflow_scripts.patients.results import (
     sources_of,
 )
 from workflow_scripts.patients.strata import RISKS, tests
+from workflow_scripts.patients.structures import key
 
 PER_YEAR = {"years": 1, "months": 12, "days": 365.25}
 SHADES = ("#D55E00", "#E69F00", "#56B4E9", "#0072B2")  # from the highest risk to the lowest
@@ -36,14 +37,14 @@ def summarise(patients, found, ratios, remarks, varied, unit, seed, weights):
     for source, result in found.items():
         beside = (result["permutation_p"], "p when ordering and merging are permuted too (T1)")
         said = f"log-rank between the groups before merging: p = {result['groups_p']:.3g} (T1)"
-        key = "C045" if source == first else f"merged_p_{source}"
+        entry = "C045" if source == first else f"merged_p_{source}"
         if np.isfinite(result["merged_p"]):
             own = shared if source == first else {"seeds": [seed]}
-            numbers[key] = number(
+            numbers[entry] = number(
                 result["merged_p"], n=len(patients), careful=beside, reason=said, **own
             )
         else:
-            numbers[key] = not_run("patients are in one group")
+            numbers[entry] = not_run("patients are in one group")
     horizon = patients["time"].max() / PER_YEAR[unit] if unit in PER_YEAR else None
     numbers["C117"] = number(horizon) if horizon else not_run("the unit of time is unknown")
     adjusted = ratio_entry(ratios, "adjusted", remarks, weights)
@@ -98,6 +99,8 @@ def draw_settings(axis, varied):
             axis.plot(x, varied[column], shape, color=shade, label=label, alpha=0.8)
     axis.axhline(0.05, color="#444444", ls=":", lw=0.7)
     axis.set_yscale("log")
+    axis.set_ylim(min(0.02, axis.get_ylim()[0]), 1.5)
+    axis.minorticks_off()
     axis.set_xticks(list(places.values()), list(places))
     axis.set_xlim(-0.5, len(places) - 0.5)
     axis.set(xlabel="states of cells; a point is a seed", ylabel="p (dotted: 0.05)")
@@ -109,7 +112,7 @@ def main(snakemake):
     style()
     params, files = snakemake.params, snakemake.input
     reason, funnel = read_facts(files.facts)
-    counts = {f"patients: {step}": number(n) for step, n in funnel.items()}
+    counts = {f"patients_{key(step)}": number(n) for step, n in funnel.items()}
     if reason:
         save(snakemake, None, None, counts, reason)
         return
@@ -130,7 +133,7 @@ def main(snakemake):
     compared = pd.DataFrame(found).T.rename_axis("grouped_by").reset_index()
     compared["grouped_by"] = compared["grouped_by"].map(name)
     tables = {"patients": patients, "tests": compared, "cox": ratios, "settings": varied}
-    source = pd.concat([t.assign(table=key) for key, t in tables.items() if t is not None])
+    source = pd.concat([t.assign(table=words) for words, t in tables.items() if t is not None])
     save(snakemake, figure, source, counts | numbers)
 
 

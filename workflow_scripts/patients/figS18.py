@@ -46,7 +46,7 @@ def summarise(tables, cuts):
             numbers[COVERS[row["structure"]]] = covers_one(row, beside)
     for words, cut in cuts.items():
         found = not_run("nobody is censored") if pd.isna(cut) else number(cut)
-        numbers[f"cut: {words}"] = found
+        numbers[f"cut_{key(words)}"] = found
     return numbers
 
 

@@ -16,9 +16,14 @@ from umap import UMAP
 
 from workflow_scripts.common.job import log, run
 from workflow_scripts.common.staging import staged
-from workflow_scripts.common.survival import absent, follow_up, kept_by, unusable
 from workflow_scripts.common.tasks import tissues_of
 from workflow_scripts.common.tokens import read_tokens
+from workflow_scripts.patients.pooling import (
+    labels_of,
+    select,
+    structure_counts,
+    tumour_tissues,
+)
 from workflow_scripts.patients.states import (
     assign_states,
     blocks,
@@ -27,39 +32,9 @@ from workflow_scripts.patients.states import (
     proportions,
 )
 from workflow_scripts.patients.strata import RISKS, stratify, tests
-from workflow_scripts.patients.structures import STRUCTURES
 
 PHENOTYPES = "phenotypes"  # the source that needs no model
 NEIGHBOURS = 15
-
-
-def select(index, tissues, task, where, settings):
-    """Return follow-up and the patient of each cell, who was left out, and why nothing can be run.
-
-    `index`: of cell tokens [N]; `tissues`: published table; `task`: a survival, named by `where`.
-    Used are all tissues that the task's `where` keeps, of patients with follow-up (D1); the patient
-    of any other cell is None. Returns (table [time, event] by patient, Series [N], {step: patients}
-    (D27), reason or None).
-    """
-    nobody = pd.Series(None, index=index.index, dtype=object)
-    if reason := absent(tissues, task):
-        return pd.DataFrame(columns=["time", "event"]), nobody, {}, reason
-    follow, left_out = follow_up(tissues, task, where)
-    kept = kept_by(tissues, task)
-    patients = tissues.loc[kept, "patient_id"].astype(str)
-    owners = index["tissue_id"].map(patients[patients.isin(follow.index)]).astype(object)
-    owners = owners.where(owners.notna(), None)
-    table = follow.loc[sorted(set(owners.dropna()))]
-    steps = {"patients with a tissue": int(tissues["patient_id"].nunique())}
-    for column, values in task.get("where", {}).items():
-        text = " or ".join(map(str, values))
-        steps[f"of them with {column} {text}"] = int(patients.nunique())
-    steps |= {f"left out, {why}": int(n) for why, n in left_out.value_counts().items()}
-    steps |= {"left out, no cell": len(follow) - len(table), "in a risk group": len(table)}
-    reason = unusable(table, settings["groups"])
-    if reason is None and owners.notna().sum() < settings["states"]:
-        reason = f"{owners.notna().sum()} cells are fewer than {settings['states']} states"
-    return table, owners, steps, reason
 
 
 def shares_of(array, owners, grid, settings):
@@ -90,22 +65,6 @@ def sensitivity(shares, follow, headline, settings):
     return pd.DataFrame(rows)
 
 
-def labels_of(index, cells, label):
-    """Return the published label of each cell of `index` [N], None without one."""
-    if label not in cells:
-        return pd.Series(None, index=index.index, dtype=object)
-    key = ["tissue_id", "cell_id"]
-    found = index[key].astype({"cell_id": "int64"}).merge(cells[[*key, label]], on=key, how="left")
-    return found[label].set_axis(index.index)
-
-
-def structure_counts(owners, structure, follow):
-    """Return the cells of each patient in each of `STRUCTURES`, a table by patient."""
-    used = owners.notna()
-    counts = pd.crosstab(owners[used], structure[used].fillna("none"))
-    return counts.reindex(index=follow.index, columns=STRUCTURES, fill_value=0)
-
-
 def cell_map(array, owners, count, size, seed):
     """Return the rows and UMAP coordinates [n, 2] of a random sample of the used cells."""
     used = np.flatnonzero(owners.notna())
@@ -117,26 +76,23 @@ def cell_map(array, owners, count, size, seed):
     return np.flatnonzero(drawn), umap.fit_transform(tokens)
 
 
-def compute(tokens, cells, tissues, follow, owners, settings, seeds):
+def compute(tokens, cells, tissues, follow, patients, settings, seeds):
     """Return the tables that this rule writes, by name.
 
     `tokens`: model -> (index of cell tokens, array), VirTues first; `cells`, `tissues`: published
-    tables; `follow`, `owners`: of `select`.
+    tables; `follow`, `patients`: of `select`.
     """
     first, seed, groups = next(iter(tokens)), seeds[0], {}
     headline = (settings["states"], seed)
     index, array = tokens[first]
+    owners = index["tissue_id"].map(patients)
+    log.info("%d cells of %d patients", owners.notna().sum(), len(follow))
     for model, (rows, own) in tokens.items():
-        patients = (
-            owners
-            if model == first
-            else rows["tissue_id"].map(dict(zip(index["tissue_id"], owners, strict=True)))
-        )
         counts = dict.fromkeys([settings["states"], *settings["other_states"]])
         grid = list(product(counts, seeds)) if model == first else [headline]
-        shares = shares_of(own, patients, grid, settings)
+        shares = shares_of(own, rows["tissue_id"].map(patients), grid, settings)
         groups[model] = group(shares[headline], follow, settings, seed)
-        log.info("%s: %d cells, states and seeds %s", model, patients.notna().sum(), list(shares))
+        log.info("%s: states and seeds %s", model, list(shares))
         if model == first:
             varied = sensitivity(shares, follow, groups[first], settings)
     phenotype = labels_of(index, cells, settings["phenotype"])
@@ -173,15 +129,15 @@ def main(snakemake):
     settings, paths = params.settings, zip(params.models, files.embeddings, strict=True)
     tokens = {model: read_tokens(folder, "cells") for model, folder in paths}
     cells, tissues = pd.read_parquet(files.cells), tissues_of(params.cohort_folder)
-    index = tokens[params.models[0]][0]
-    follow, owners, steps, reason = select(index, tissues, params.task, params.where, settings)
+    tissues, index = tumour_tissues(tissues, cells, settings["tumour"]), tokens[params.models[0]][0]
+    follow, patients, steps, reason = select(index, tissues, params.task, params.where, settings)
     for step, count in steps.items():
         log.info("%s: %d", step, count)
     if reason:
         log.warning("not run: %s", reason)
         tables = dict.fromkeys(("patients", "structures", "sensitivity", "cells"), pd.DataFrame())
     else:
-        tables = compute(tokens, cells, tissues, follow, owners, settings, params.seeds)
+        tables = compute(tokens, cells, tissues, follow, patients, settings, params.seeds)
     with staged(*(getattr(out, name) for name in tables), out.facts) as parts:
         for part, table in zip(parts, tables.values(), strict=False):
             table.to_parquet(part, index=False)

@@ -25,11 +25,11 @@ class Outcomes:
     def split(self, codes, groups, high):
         """Return the order of groups, highest risk first, and the merged log-rank statistic.
 
-        Groups are ordered by restricted mean survival time up to the last time at which all of
-        them are still followed (D32); the first `high` are the high-risk patients.
+        Groups are ordered by restricted mean survival time up to the last time at which all their
+        curves are known (D32); the first `high` are the high-risk patients.
         """
         risk, events = group_counts(self.place, self.event, codes, groups, self.times)
-        horizon = min(self.time[codes == group].max() for group in range(groups))
+        horizon = min(self._known(codes == group) for group in range(groups))
         order = np.argsort(restricted_means(risk, events, self.times, horizon), kind="stable")
         sides = [
             np.stack([c[:, order[:high]].sum(axis=1), c[:, order[high:]].sum(axis=1)], axis=1)
@@ -38,6 +38,12 @@ class Outcomes:
         excess, covariance = logrank_of(*sides)
         variance = covariance[0, 0]
         return order, excess[0] ** 2 / variance if variance > 0 else 0.0
+
+    def _known(self, chosen):
+        """Return until when the curve of the `chosen` is known: for ever once all have died."""
+        last = self.time[chosen].max()
+        ended = self.event[chosen & (self.time == last)].all()
+        return self.time.max() if ended else last
 
 
 def stratify(follow, groups, high):

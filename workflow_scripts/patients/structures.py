@@ -1,5 +1,7 @@
 """How much oftener a tissue structure occurs in high-risk than in low-risk patients (Fig. 4d)."""
 
+import re
+
 import numpy as np
 import pandas as pd
 from scipy.stats import false_discovery_control, fisher_exact
@@ -31,8 +33,8 @@ def words(structure):
 
 
 def key(structure):
-    """Return a structure as part of a number's key."""
-    return "".join(c if c.isalnum() else "_" for c in structure.replace("^{+}", "").lower())
+    """Return a structure, or any words, as part of a number's key."""
+    return re.sub(r"\W+", "_", structure.replace("^{+}", "").lower())
 
 
 def risk_ratios(counts, cells, risk, share, repeats, seed):
@@ -56,9 +58,10 @@ def risk_ratios(counts, cells, risk, share, repeats, seed):
         row |= {"risk_ratio": np.nan, "low": np.nan, "high": np.nan, "p": np.nan}
         if here.any() and high.any() and (~high).any():
             found = relative_risk(*map(int, sizes.values()))
-            low, high_end = found.confidence_interval(0.95)
-            row |= {"risk_ratio": found.relative_risk, "low": low, "high": high_end}
             a, n, b, m = sizes.values()
+            row["risk_ratio"] = found.relative_risk
+            if a < n or b < m:  # where all have it, the interval of no width says nothing
+                row["low"], row["high"] = found.confidence_interval(0.95)
             row["p"] = fisher_exact([[a, n - a], [b, m - b]])[1]
         row["cell_ratio"] = _cell_ratio(inside, cells.to_numpy(float), high, np.ones(len(risk)))
         ends = interval(_cell_ratio(inside, cells.to_numpy(float), high, draws))

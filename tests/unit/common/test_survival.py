@@ -193,5 +193,7 @@ def test_the_panel_lists_the_numbers_at_risk():
     written = [text.get_text() for text in axis.texts]
     assert written[0] == "at risk" and "high" in written and str((codes == 1).sum()) in written
     events = int(follow.loc[codes == 1, "event"].sum())
-    assert axis.get_legend_handles_labels()[1][0] == f"high: {events} of {(codes == 1).sum()}"
+    assert (
+        axis.get_legend_handles_labels()[1][0] == f"high: {events} events, n = {(codes == 1).sum()}"
+    )
     plt.close(figure)

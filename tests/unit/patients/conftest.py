@@ -17,6 +17,7 @@ TASK = {
     "where": {"ERStatus": ["pos"]},
 }
 SETTINGS = {
+    "tumour": None,
     "states": 40,
     "groups": 4,
     "high": 2,

@@ -13,6 +13,7 @@ from workflow_scripts.common.targets import load_targets
 from workflow_scripts.common.tokens import TokenStore
 from workflow_scripts.patients import fig4b, fig4c, fig4d, figS18
 from workflow_scripts.patients import risk_groups as rg
+from workflow_scripts.patients.pooling import select, tumour_tissues
 
 TARGETS = {target["id"]: target for target in load_targets()}
 FIGURES = {"fig4b": fig4b, "fig4c": fig4c, "fig4d": fig4d, "figS18": figS18}
@@ -108,7 +109,7 @@ def test_the_rule_writes_a_row_per_patient_and_keeps_the_numbers_of_the_others(d
         ).all()
     assert {"Grade", "PAM50"} <= set(patients) and (patients["cells"] == 40).all()
     funnel = json.loads((folder / "facts.json").read_text())["funnel"]
-    assert funnel["patients with a tissue"] == 150 and funnel["in a risk group"] == len(positive)
+    assert funnel["with a tissue"] == 150 and funnel["in a risk group"] == len(positive)
     counts = pd.read_parquet(job.output.structures).set_index("patient_id")
     truth = study.cells.query("niche == 'APC enriched'")["patient_id"].value_counts()
     assert counts["APC enriched"].to_dict() == truth.reindex(counts.index, fill_value=0).to_dict()
@@ -147,7 +148,7 @@ def test_survival_is_counted_and_the_careful_figures_stand_beside(done):
     assert adjusted["low"] < adjusted["value"] < adjusted["high"]
     assert "Age is not recorded" in adjusted["reason"]
     assert "proportional hazards p = " in adjusted["reason"]
-    assert numbers["patients: in a risk group"]["value"] == len(patients)
+    assert numbers["patients_in_a_risk_group"]["value"] == len(patients)
 
 
 def test_structures_that_are_not_there_have_no_ratio(done):
@@ -225,12 +226,12 @@ def test_missing_discordant_and_tied_follow_up(simulated):
     third = tissues.loc[[kept[2]]].assign(tissue_id="third", ERStatus="neg")
     tissues = pd.concat([tissues, second, third]).set_index("tissue_id", drop=False)
     tissues["yearsToStatus"] = np.ceil(tissues["yearsToStatus"])  # ties
-    follow, owners, steps, reason = rg.select(study.cells, tissues, TASK, "c", SETTINGS)
-    assert reason is None and len(follow) == 27 and set(owners.dropna()) == set(follow.index)
+    follow, patients, steps, reason = select(study.cells, tissues, TASK, "c", SETTINGS)
+    assert reason is None and len(follow) == 27 and set(patients) == set(follow.index)
     assert steps["left out, no yearsToStatus"] == 1
     assert steps["left out, tissues disagree about the follow-up"] == 1
     assert steps["left out, tissues disagree about ERStatus"] == 1
-    assert steps["of them with ERStatus pos"] == 30
+    assert steps["with ERStatus pos"] == 30
 
 
 def test_tissues_of_a_patient_are_pooled(simulated):
@@ -239,5 +240,16 @@ def test_tissues_of_a_patient_are_pooled(simulated):
     one, two = tissues.index[tissues["ERStatus"] == "pos"][:2]
     same = ["patient_id", "yearsToStatus", "DeathBreast"]
     tissues.loc[two, same] = tissues.loc[one, same].to_numpy()
-    follow, owners, _, _ = rg.select(study.cells, tissues, TASK, "c", SETTINGS)
-    assert len(follow) == 29 and owners.value_counts()[tissues.loc[one, "patient_id"]] == 40
+    follow, patients, _, _ = select(study.cells, tissues, TASK, "c", SETTINGS)
+    cells = study.cells["tissue_id"].map(patients).value_counts()
+    assert len(follow) == 29 and cells[tissues.loc[one, "patient_id"]] == 40
+
+
+def test_tissues_without_a_tumour_cell_are_left_out(simulated):
+    study = simulated(2, patients=50, cells=20)
+    first = study.cells["tissue_id"] == study.tissues.index[0]
+    cells = study.cells.assign(is_tumour=np.where(first, 0, np.arange(len(first)) % 2))
+    kept = tumour_tissues(study.tissues, cells, "is_tumour")
+    assert list(kept.index) == list(study.tissues.index[1:])
+    for column in (None, "no_such"):
+        assert len(tumour_tissues(study.tissues, cells, column)) == 50

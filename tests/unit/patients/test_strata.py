@@ -9,16 +9,18 @@ from scipy.stats import binomtest, kstest
 from tests.unit.patients.conftest import SETTINGS, TASK
 from workflow_scripts.patients import risk_groups as rg
 from workflow_scripts.patients import strata as s
+from workflow_scripts.patients.pooling import select, structure_counts
 from workflow_scripts.patients.structures import risk_ratios
 
 
 def grouped(study, states=40, seed=0, task=TASK):
     """Return follow-up, ranks and risks, and how the structures' risk ratios come out."""
-    follow, owners, _, reason = rg.select(study.cells, study.tissues, task, "c", SETTINGS)
+    follow, patients, _, reason = select(study.cells, study.tissues, task, "c", SETTINGS)
     assert reason is None
+    owners = study.cells["tissue_id"].map(patients)
     shares = rg.shares_of(study.cohort.tokens, owners, [(states, seed)], SETTINGS)
     groups = rg.group(shares[states, seed], follow, SETTINGS, seed)
-    counts = rg.structure_counts(owners, study.cells["niche"], follow)
+    counts = structure_counts(owners, study.cells["niche"], follow)
     cells = owners.value_counts().loc[follow.index]
     ratios = risk_ratios(counts, cells, groups["risk"], 0.1, 50, 0).set_index("structure")
     return follow, groups, ratios
@@ -79,6 +81,17 @@ def test_groups_of_shorter_mean_survival_are_merged():
     outcomes = s.Outcomes(follow)
     order, statistic = outcomes.split(codes, 4, 2)
     assert statistic == pytest.approx(theirs.test_statistic) and list(order[:2]) == [3, 1]
+
+
+def test_a_group_that_died_out_does_not_end_the_comparison():
+    # The second group's last patient dies at 2; the first is followed to 10 and loses one at 9.
+    follow = survival([1, 2, 9, 10, 10], [True, True, True, False, False])
+    table = s.stratify(follow, pd.Series([1, 1, 0, 0, 0], index=follow.index), 1)
+    assert table["rank"].tolist() == [0, 0, 1, 1, 1]
+    # Were the curves compared until 2 alone, one of them would end at its horizon.
+    assert s.Outcomes(follow)._known(np.array([True, True, False, False, False])) == 10
+    assert s.Outcomes(follow)._known(np.array([False, False, True, True, True])) == 10
+    assert s.Outcomes(follow.assign(event=False))._known(np.arange(5) < 2) == 2
 
 
 def test_survival_alone_takes_deaths_and_early_censored_patients():

@@ -63,9 +63,16 @@ def test_ratios_that_do_not_exist_say_so(table):
     assert alone["risk_ratio"].isna().all() and alone["q"].isna().all()
 
 
+def test_a_structure_that_all_have_gets_no_interval(table):
+    counts, cells, risk = table
+    rows = s.risk_ratios(counts + 1, cells, risk, 0.0, 0, 0).set_index("structure", drop=False)
+    entry = s.ratio_number(rows.loc[THIRD])
+    assert entry["value"] == 1 and entry["low"] is None
+
+
 def test_keys_and_words_are_readable():
     assert s.words("FSP1^{+} enriched") == "FSP1⁺ enriched"
-    assert s.key("CD8^{+} & macrophages") == "cd8___macrophages"
+    assert s.key("CD8^{+} & macrophages") == "cd8_macrophages"
     assert len({s.key(structure) for structure in s.STRUCTURES}) == 10
 
 
