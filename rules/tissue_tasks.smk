@@ -9,8 +9,12 @@ CLASSIFIED = {
 }
 CLASSIFYING = [model for model, tasks in CLASSIFIED.items() if tasks]
 TISSUES_CLASSIFIED = expand(f"{R}/cohorts/{{cohort}}/metadata/tissues.parquet", cohort=TISSUE_TASKS)
-# The cohorts of the paper's statements that this study lacks, and why.
-NOT_CLASSIFIED = {cohort: STUDY.why_not(cohort) for cohort in config["tissue_tasks"]["tasks"]}
+# Why there are no tasks of a cohort that the paper's statements are about.
+NOT_CLASSIFIED = {
+    cohort: "none of its tasks is set" if cohort in COHORTS else STUDY.why_not(cohort)
+    for cohort in config["tissue_tasks"]["tasks"]
+    if cohort not in TISSUE_TASKS
+}
 
 
 if not CLASSIFYING:

@@ -82,6 +82,11 @@ OTHER = {
     "retrieval.label": "cell_type",
     "retrieval.cases.fig4k": [{"subtype": "a", "grade": "1", "quantile": 0.5}],
     "retrieval.cases.figS21": [{"subtype": "a", "grade": "1", "quantile": 0.5}],
+    "tissue_tasks.tasks.cords2024": ["subtype"],
+    "tissue_tasks.tasks.danenberg2022": ["er"],
+    "tissue_tasks.tumour.cords2024.column": "cell_type",
+    "tissue_tasks.tumour.danenberg2022.column": "is_tumour",
+    "tissue_tasks.tumour.wang2023.column": "phenotype",
     "cells.transfer.source": "hoch2022",
     "cells.transfer.target": "danenberg2022",
     "cells.transfer.label": "cell_type",
@@ -99,6 +104,7 @@ UNTRACKED = {
     "pretrain.micro_batch",
     "pretrain.compile",
     "cells.labels.wang2023",  # its data are given on request: nothing of it runs here
+    "tissue_tasks.tasks.wang2023",  # as above
     "pretrain.tensorboard",
 }
 # A key that matters only beside another one.

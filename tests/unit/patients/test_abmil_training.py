@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from sklearn.metrics import f1_score
 
 from demo.simulator.cohort import read_effects
 from demo.simulator.tokens import simulate_tokens
@@ -41,13 +42,13 @@ def made(cohort, column, seed=0):
     return bags, problem
 
 
-def balanced_accuracy(problem, predictions):
-    """Return the mean over classes of the share of test tissues that are right."""
-    right = {}
-    for run, tissue, probabilities, _ in predictions:
-        guess = run.problem.classes[int(probabilities.argmax())]
-        right.setdefault(problem.labels[tissue], []).append(guess == problem.labels[tissue])
-    return np.mean([np.mean(values) for values in right.values()])
+def macro_f1(problem, predictions):
+    """Return macro-F1 over the test tissues."""
+    found = {
+        tissue: run.problem.classes[int(probabilities.argmax())]
+        for run, tissue, probabilities, _ in predictions
+    }
+    return f1_score([problem.labels[t] for t in found], list(found.values()), average="macro")
 
 
 @pytest.fixture(scope="module")
@@ -71,11 +72,11 @@ def same(one, other):
 def test_a_subtype_that_shows_in_the_composition_is_found_and_a_permuted_one_is_not(seed):
     scores = {}
     for cut in (None, "outcomes"):
-        cohort = simulate_tokens(read_effects(), "danenberg2022", 150, 30, seed, cut=cut)
+        cohort = simulate_tokens(read_effects(), "danenberg2022", 120, 30, seed, cut=cut)
         bags, problem = made(cohort, "ERStatus")
-        scores[cut] = balanced_accuracy(problem, predict(trained(bags, problem), bags))
-    # Of 50 test tissues chance is within 0.5 +- 0.2 in 99.5 % of all draws.
-    assert scores[None] > 0.9 and 0.3 < scores["outcomes"] < 0.7
+        scores[cut] = macro_f1(problem, predict(trained(bags, problem, epochs=20), bags))
+    # Guesses about 40 tissues are right for half of them, give or take three deviations of 0.08.
+    assert scores[None] > 0.8 and scores["outcomes"] < 0.74
 
 
 def test_a_run_does_not_depend_on_whom_it_shares_the_stream_with(planted):
