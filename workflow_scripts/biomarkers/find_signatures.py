@@ -26,7 +26,7 @@ from workflow_scripts.common.job import log, run
 from workflow_scripts.common.tasks import tissues_of
 from workflow_scripts.common.tokens import read_tokens
 
-CELLS = ["tissue_id", "cell_id", "patient_id", "x", "y", "label"]
+CELLS = ["tissue_id", "cell_id", "patient_id", "x", "y", "label", "position"]
 LITERAL = 1.0  # no overlap exceeds it: the two best clusters, be they one seen twice
 
 
@@ -49,14 +49,23 @@ def chosen_cells(index, cells, chosen, label):
     """Return the cells of the chosen tissues that have a token: CELLS, and `position` of the token.
 
     `index`: rows of the tokens; `cells`: the cohort's table, which may leave out some cells of a
-    mask; `chosen`: tissues with patient_id.
+    mask; `chosen`: tissues with patient_id. InputError without a cell or without such a label.
     """
+    if label not in cells:
+        raise InputError(
+            f"biomarkers.label: the cells have no label {label!r}; name one of the cohort's file"
+        )
     table = cells.rename(columns={label: "label"})[["tissue_id", "cell_id", "x", "y", "label"]]
     table = table.merge(chosen[["patient_id"]], left_on="tissue_id", right_index=True)
-    return table.merge(index[["tissue_id", "cell_id", "position"]], on=["tissue_id", "cell_id"])
+    table = table.merge(index[["tissue_id", "cell_id", "position"]], on=["tissue_id", "cell_id"])
+    if table.empty:
+        raise InputError(
+            "biomarkers.cohort: no cell before treatment has a token; embed these tissues"
+        )
+    return table
 
 
-def find(tokens, cells, responds, settings, seed):
+def find(tokens, cells, responds, settings, seed, processes=1):
     """Return what was Found in tokens [cells, width] of the table `cells`.
 
     `responds`: bool by patient. InputError where there are too few patients or clusters.
@@ -68,7 +77,7 @@ def find(tokens, cells, responds, settings, seed):
     graph = neighbour_graph(tokens, settings["neighbours"], seed)
     log.info("graph of %d cells with %d edges", graph.vcount(), graph.ecount())
     tried = resolutions(*settings["resolutions"])
-    labels = leiden_all(graph, tried, settings["iterations"], seed, settings["threads"])
+    labels = leiden_all(graph, tried, settings["iterations"], seed, processes)
     sizes = labels.max(axis=1) + 1
     log.info("%d to %d clusters at %d resolutions", sizes.min(), sizes.max(), len(tried))
     largest = settings["largest_cluster"]
@@ -149,7 +158,7 @@ def main(snakemake):
         responds = chosen.groupby("patient_id")["responds"].first()
         responds = responds[responds.index.isin(cells["patient_id"])]
         selected = tokens.oindex[cells["position"].to_numpy(int)]
-        found = find(selected, cells, responds, params.settings, params.seed)
+        found = find(selected, cells, responds, params.settings, params.seed, snakemake.threads)
         log.info("%s", {name: round(one["auroc"], 3) for name, one in found.signatures.items()})
     except InputError as error:
         status = f"not run: {error}"

@@ -10,6 +10,7 @@ from workflow_scripts.biomarkers.prediction import (
     make_folds,
     mean_auroc,
     risk_ratios,
+    univariate_scores,
 )
 from workflow_scripts.biomarkers.ranks import ranks
 from workflow_scripts.common.errors import InputError
@@ -72,6 +73,23 @@ def judge(shares, responds, folds):
     """Return ranks [C, n], cut-points [C, 2], AUROC [C] and risk ratio [C] of every cluster."""
     ranked, cut_points = rank_all(shares)
     return ranked, cut_points, mean_auroc(ranked, responds, folds), risk_ratios(ranked, responds)[0]
+
+
+def printed_scores(clusters, signatures, literal, rivals, folds):
+    """Return {predictor: scores [folds, n]} of each signature, of all four, and of the rivals.
+
+    `signatures` and `literal` (the best clusters, be they one seen twice; D14): places of clusters
+    by name; `rivals`: {name: values [n]}. Cut-points come from all patients.
+    """
+    ranked, _ = rank_all(clusters.shares)
+    single = {name: ranked[place] for name, place in signatures.items()} | rivals
+    scores = {
+        name: univariate_scores(values, clusters.responds, folds) for name, values in single.items()
+    }
+    for name, places in ((JOINT, signatures), ("literal", literal)):
+        values = ranked[list(places.values())].T
+        scores[name] = joint_scores(values, clusters.responds, folds)
+    return scores
 
 
 def nested_scores(clusters, outer, settings, seed):
