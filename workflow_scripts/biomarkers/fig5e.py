@@ -38,7 +38,7 @@ def compare(scores, nested, responds, folds, draws):
     """Return a tidy table: per predictor and protocol the AUROC, and what all four gain over it.
 
     `draws` [repeats, patients]: bootstrap weights, the same for all, so that differences are paired
-    (T3). The interval is of the patients that are scored; models stay as fitted.
+    (T3); models stay as fitted. Intervals of an AUROC are those of the corrected t-test.
     """
     joint = prediction.fold_aurocs(scores[JOINT], responds)
     joint_drawn = prediction.resampled_auroc(scores[JOINT], responds, draws)
@@ -47,7 +47,7 @@ def compare(scores, nested, responds, folds, draws):
         for name, one in table.items():
             each = prediction.fold_aurocs(one, responds)
             drawn = prediction.resampled_auroc(one, responds, draws)
-            low, high = interval(drawn)
+            low, high = prediction.corrected_interval(each, folds)
             row = {"predictor": name, "protocol": protocol, "auroc": each.mean()}
             row |= {"low": low, "high": high, "patients": len(responds), "folds": len(each)}
             if protocol == "as printed" and name != JOINT:
@@ -133,8 +133,7 @@ def draw(table, chance):
                 continue
             row = rows.loc[protocol]
             face = shade if protocol == "as printed" else "white"
-            if pd.notna(row["low"]):
-                axis.plot([row["low"], row["high"]], [y + shift] * 2, color=shade, lw=0.8)
+            axis.plot([row["low"], row["high"]], [y + shift] * 2, color=shade, lw=0.8)
             axis.plot(row["auroc"], y + shift, "o", color=shade, markerfacecolor=face)
         row = rows.loc["as printed"]
         if name not in (*NAMES, JOINT):
@@ -147,7 +146,7 @@ def draw(table, chance):
     axis.plot([], [], color="0.88", lw=5, label="permuted outcomes")
     axis.set_yticks(range(len(shown)), [WORDS.get(name, name) for name in shown])
     axis.set(xlabel="AUROC, mean over folds", ylim=(len(shown) - 0.4, -0.6))
-    axis.set_xlim(min(0.3, table["low"].min(skipna=True)) if table["low"].notna().any() else 0, 1)
+    axis.set_xlim(min(0.3, table["low"].min()), 1)
     figure.legend(loc="outside upper center", ncols=3)
     return figure
 

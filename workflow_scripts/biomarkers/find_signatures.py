@@ -89,8 +89,29 @@ def find(tokens, cells, responds, settings, seed, processes=1):
         twin = next(other for other, at in chosen.items() if at == one)
         share = clusters.overlap[place, one]
         log.info("%s: a cluster is that of %s (Jaccard %.2f): passed over", name, twin, share)
-    _, low, high = risk_ratios(ranks, outcome)
-    facts = [
+    facts = describe(clusters, ranks, cut_points, aurocs)
+    tables = []
+    for name, place in chosen.items():
+        own = cells.iloc[members[:, [place]].nonzero()[0]]
+        tables.append(own[["tissue_id", "cell_id"]].assign(signature=name))
+    literal, _ = choose(aurocs, ratios, clusters.overlap, LITERAL)
+    counts = {
+        "cells": len(cells),
+        "clusters": int(sizes.sum()),
+        "small_clusters": len(aurocs),
+        "response_clusters": int((ratios > 1).sum()),
+        "non_response_clusters": int((ratios < 1).sum()),
+        "passed_over": len(passed),
+        "literal": {name: facts[place] for name, place in literal.items()},
+    }
+    signatures = {name: facts[place] for name, place in chosen.items()}
+    return Found(pd.concat(tables, ignore_index=True), signatures, counts, clusters)
+
+
+def describe(clusters, ranks, cut_points, aurocs):
+    """Return what signatures.json says of each cluster, a list of dicts."""
+    ratios, low, high = risk_ratios(ranks, clusters.responds)
+    return [
         {
             "resolution": float(clusters.resolution[place]),
             "cluster": int(clusters.cluster[place]),
@@ -100,31 +121,10 @@ def find(tokens, cells, responds, settings, seed, processes=1):
             "risk_ratio": _finite(ratios[place]),
             "risk_ratio_interval": [_finite(low[place]), _finite(high[place])],
             "cut_points": cut_points[place].tolist(),
-            "place": int(place),
+            "place": place,
         }
         for place in range(len(aurocs))
     ]
-    rows = [
-        cells.iloc[members[:, [place]].nonzero()[0]][["tissue_id", "cell_id"]].assign(
-            signature=name
-        )
-        for name, place in chosen.items()
-    ]
-    literal, _ = choose(aurocs, ratios, clusters.overlap, LITERAL)
-    return Found(
-        pd.concat(rows, ignore_index=True),
-        {name: facts[place] for name, place in chosen.items()},
-        {
-            "cells": len(cells),
-            "clusters": int(sizes.sum()),
-            "small_clusters": len(aurocs),
-            "response_clusters": int((ratios > 1).sum()),
-            "non_response_clusters": int((ratios < 1).sum()),
-            "passed_over": len(passed),
-            "literal": {name: facts[place] for name, place in literal.items()},
-        },
-        clusters,
-    )
 
 
 def _finite(value):
