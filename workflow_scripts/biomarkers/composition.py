@@ -28,6 +28,7 @@ CLAIMS = {
 }
 DOMINANT = "C152"
 SIGNIFICANT = 0.05
+LIMIT = 8  # factors beyond have the colour of this one
 PAIRED = "paired Wilcoxon over patients, Benjamini-Hochberg over cell types (T10)"
 
 
@@ -121,25 +122,28 @@ def draw_shares(table):
 
 def draw_changes(table):
     """Return the heat map of relative changes; colour is the logarithm of their factor."""
-    order = table.drop_duplicates("cell_type").sort_values("share_of_all")["cell_type"]
-    wide = table.pivot(index="cell_type", columns="signature", values="change_percent")
-    wide = wide.loc[order, list(NAMES)]
-    stars = table.pivot(index="cell_type", columns="signature", values="adjusted_p")
-    stars = stars.loc[order, list(NAMES)] < SIGNIFICANT
-    factor = np.log2(np.maximum(1 + wide.to_numpy() / 100, 1 / 16))
-    largest = max(1.0, np.nanmax(np.abs(factor)))
+    order = table.drop_duplicates("cell_type").sort_values("share_of_all", ascending=False)
+    wide, p = (
+        table.pivot(index="cell_type", columns="signature", values=column)
+        .loc[order["cell_type"], list(NAMES)]
+        .to_numpy()
+        for column in ("change_percent", "adjusted_p")
+    )
+    factor = np.log2(np.clip(1 + wide / 100, 1 / LIMIT, LIMIT))
     figure, axis = plt.subplots(figsize=figsize(89, 22 + 4.6 * len(order)))
-    image = axis.imshow(factor, cmap="RdBu_r", vmin=-largest, vmax=largest, aspect="auto")
-    for (y, x), value in np.ndenumerate(wide.to_numpy()):
-        shade = "white" if abs(factor[y, x]) > 0.6 * largest else "black"
-        text = f"{value:+.0f}{'*' if stars.iat[y, x] else ''}"
+    ends = {"vmin": -np.log2(LIMIT), "vmax": np.log2(LIMIT)}
+    image = axis.imshow(factor, cmap="RdBu_r", aspect="auto", **ends)
+    for (y, x), value in np.ndenumerate(wide):
+        shade = "white" if abs(factor[y, x]) > 0.6 * ends["vmax"] else "black"
+        text = f"{value:+.0f}{'*' if p[y, x] < SIGNIFICANT else ''}"
         axis.text(x, y, text, ha="center", va="center", fontsize=5, color=shade)
     axis.set_xticks(range(len(NAMES)), NAMES)
-    axis.set_yticks(range(len(order)), order)
+    axis.set_yticks(range(len(order)), order["cell_type"])
     axis.tick_params(length=0)
     axis.spines[:].set_visible(False)
     axis.set_title("relative change (%), * p < 0.05 over patients", loc="left", fontsize=6)
-    figure.colorbar(image, label="log$_2$ of the factor", shrink=0.5)
+    bar = figure.colorbar(image, label="share over share of all cells", shrink=0.5, extend="both")
+    bar.set_ticks(np.log2([1 / LIMIT, 0.5, 1, 2, LIMIT]), labels=["1/8", "1/2", "1", "2", "8"])
     return figure
 
 

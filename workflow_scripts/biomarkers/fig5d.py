@@ -78,12 +78,12 @@ def draw(table):
                 Line2D([], [], color=shade, ls="--", lw=1.2, label=f"{name} ({own.sum()})")
             )
     axis.set(xticks=[], yticks=[], xlabel="UMAP 1", ylabel="UMAP 2", xlim=limits[0], ylim=limits[1])
-    axis.set_aspect("equal", "datalim")
+    axis.set_aspect("equal", "box")
     dots = [
         Line2D([], [], ls="", marker="o", ms=3, color=colour("cell_types", kind), label=kind)
         for kind in kinds
     ]
-    axis.legend(handles=handles, loc="best")
+    figure.legend(handles=handles, loc="outside upper center", ncols=4, handlelength=2.6)
     figure.legend(handles=dots, loc="outside lower center", ncols=3)
     return figure
 

@@ -8,6 +8,7 @@ import pandas as pd
 from workflow_scripts.biomarkers import prediction
 from workflow_scripts.biomarkers.baselines import log_ratio, read_published
 from workflow_scripts.biomarkers.clusters import Clusters
+from workflow_scripts.biomarkers.enrichment import relative_change
 from workflow_scripts.biomarkers.found import read_facts
 from workflow_scripts.biomarkers.selection import (
     JOINT,
@@ -52,8 +53,8 @@ def compare(scores, nested, responds, folds, draws):
             row |= {"low": low, "high": high, "patients": len(responds), "folds": len(each)}
             if protocol == "as printed" and name != JOINT:
                 gap = interval(joint_drawn - drawn)
-                gain = interval(100 * (joint_drawn / drawn - 1))
-                row |= {"gain_percent": 100 * (joint.mean() / each.mean() - 1)}
+                gain = interval(relative_change(joint_drawn, drawn))
+                row |= {"gain_percent": float(relative_change(joint.mean(), each.mean()))}
                 row |= {"gain_low": gain[0], "gain_high": gain[1]}
                 row |= {"difference": joint.mean() - each.mean()}
                 row |= {"difference_low": gap[0], "difference_high": gap[1]}
@@ -93,7 +94,10 @@ def summarise(table, chance, funnel, common):
         if name not in rivals.index:
             continue
         row, reason = rivals.loc[name], f"over {WORDS[name]}"
-        careful = (100 * (nested.loc[JOINT, "auroc"] / row["auroc"] - 1), NESTED)
+        if pd.isna(row["gain_percent"]):
+            numbers[claim] = not_run(f"the AUROC of {WORDS[name]} is 0")
+            continue
+        careful = (float(relative_change(nested.loc[JOINT, "auroc"], row["auroc"])), NESTED)
         numbers[claim] = number(
             row["gain_percent"],
             row["gain_low"],
@@ -118,35 +122,37 @@ def summarise(table, chance, funnel, common):
 
 def draw(table, chance):
     """Return the dot plot: filled as printed, hollow nested, grey what chance reaches (95 %)."""
+    own = (*NAMES, JOINT)
     shown = [name for name in (*NAMES, *WORDS) if name in set(table["predictor"])]
-    figure, axis = plt.subplots(figsize=figsize(89, 12 + 7 * len(shown)))
+    figure, axis = plt.subplots(figsize=figsize(89, 20 + 6 * len(shown)))
     axis.axvline(0.5, ls=":", lw=0.6, color="0.4")
+    beside = []
     for y, name in enumerate(shown):
-        shade = colour("groups", name) if name in NAMES else colour("models", "virtues")
-        shade = shade if name in (*NAMES, JOINT) else "#777777"
-        if len(chance) and name in (*NAMES, JOINT):
-            null = interval(chance[:, int(name == JOINT)])
-            axis.plot(null, [y, y], color="0.88", lw=7, solid_capstyle="butt", zorder=0)
+        shade = colour("groups", name) if name in NAMES else "#222222"
+        shade = shade if name in own else "#777777"
         rows = table[table["predictor"] == name].set_index("protocol")
-        for protocol, shift in (("as printed", -0.14), ("nested", 0.14)):
-            if protocol not in rows.index:
-                continue
-            row = rows.loc[protocol]
+        if len(chance) and name in own:
+            ends = interval(chance[:, int(name == JOINT)])
+            axis.plot(ends, [y - 0.15] * 2, color="0.85", lw=6, solid_capstyle="butt", zorder=0)
+        for (protocol, row), shift in zip(rows.iterrows(), (-0.15, 0.15), strict=False):
+            line = {"color": shade, "clip_on": False}
             face = shade if protocol == "as printed" else "white"
-            axis.plot([row["low"], row["high"]], [y + shift] * 2, color=shade, lw=0.8)
-            axis.plot(row["auroc"], y + shift, "o", color=shade, markerfacecolor=face)
-        row = rows.loc["as printed"]
-        if name not in (*NAMES, JOINT):
-            text = f"p {_short(row['p_printed'])}; corrected {_short(row['p_corrected'])}"
-            axis.annotate(
-                text, (1.01, y), xycoords=("axes fraction", "data"), va="center", fontsize=5
-            )
+            axis.plot([row["low"], row["high"]], [y + shift] * 2, lw=0.8, **line)
+            axis.plot(row["auroc"], y + shift, "o", markerfacecolor=face, **line)
+        first = rows.iloc[0]
+        p = [_short(first[key]) for key in ("p_printed", "p_corrected")]
+        beside.append("" if name in own else f"p {p[0]}\ncorrected {p[1]}")
     for face, label in (("0.25", "as printed"), ("white", "nested")):
         axis.plot([], [], "o", color="0.25", markerfacecolor=face, label=label)
-    axis.plot([], [], color="0.88", lw=5, label="permuted outcomes")
+    axis.plot([], [], color="0.85", lw=5, label="permuted outcomes")
     axis.set_yticks(range(len(shown)), [WORDS.get(name, name) for name in shown])
-    axis.set(xlabel="AUROC, mean over folds", ylim=(len(shown) - 0.4, -0.6))
+    patients = f"(n = {table['patients'].iloc[0]} patients)"
+    axis.set(xlabel=f"AUROC, mean over folds {patients}", ylim=(len(shown) - 0.5, -0.6))
     axis.set_xlim(min(0.3, table["low"].min()), 1)
+    right = axis.secondary_yaxis("right")
+    right.set_yticks(range(len(shown)), beside, fontsize=5)
+    right.tick_params(length=0)
+    right.spines[:].set_visible(False)
     figure.legend(loc="outside upper center", ncols=3)
     return figure
 

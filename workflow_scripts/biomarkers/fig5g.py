@@ -27,6 +27,7 @@ CLAIMS = {
 BOTH = "C153"
 PAIRED = "p, paired Wilcoxon over patients, Benjamini-Hochberg over neighbours (T10)"
 OUTSIDE = "#BDBDBD"
+STARS = "p < 0.05: * z-test, † over patients"
 
 
 def summarise(table, common):
@@ -97,35 +98,40 @@ def draw(table, examples, panels):
         rows = rows[rows["cell_type"] == panel["cell_type"]].sort_values("share_inside")
         _draw_bars(bars, rows, colour("groups", panel["signature"]))
         patients = rows["patients"].iloc[0] if len(rows) else 0
-        bars.set_title(f"neighbours of {words}\n(both sides in n = {patients})", loc="left")
+        bars.set_title(
+            f"{words}\n(inside and outside: {patients} patients)", loc="left", fontsize=6
+        )
         picture.set_axis_off()
         one = examples[panel["signature"], panel["cell_type"]]
         if one is None:
             picture.annotate("no such cell", (0.5, 0.5), xycoords="axes fraction", ha="center")
             continue
         picture.imshow(one["picture"], interpolation="nearest")
+        picture.set_ylim(1.12 * len(one["picture"]), 0)  # room for the scale bar
         scale_bar(picture, colour="black")
         picture.plot(one["x"], one["y"], "o", mfc="white", mec="black", ms=2.5, mew=0.5)
         picture.set_title(f"{one['tissue']}; dots: {words}", loc="left", fontsize=5)
     kinds = sorted({kind for one in examples.values() if one for kind in one["types"]})
     patches = [plt.Rectangle((0, 0), 1, 1, color=colour("cell_types", kind)) for kind in kinds]
     figure.legend(patches, kinds, loc="outside lower center", ncols=6)
+    sides = [plt.Rectangle((0, 0), 1, 1, color=shade) for shade in ("#0072B2", OUTSIDE)]
+    words = ["inside (colour of the signature)", f"outside; {STARS}"]
+    figure.legend(sides, words, loc="outside upper center", ncols=2)
     return figure
 
 
 def _draw_bars(axis, rows, shade):
     for shift, side, face in ((0.2, "inside", shade), (-0.2, "outside", OUTSIDE)):
         values = 100 * rows[f"share_{side}"].fillna(0)
-        axis.barh(np.arange(len(rows)) + shift, values, 0.4, color=face, label=side)
+        axis.barh(np.arange(len(rows)) + shift, values, 0.4, color=face)
     for y, row in enumerate(rows.itertuples()):
         x = 100 * np.nanmax([row.share_inside, row.share_outside, 0]) + 1
         stars = ("*" if row.z_test_p < 0.05 else "") + ("†" if row.adjusted_p < 0.05 else "")
         text = f"{row.change_percent:+.0f} %{stars}" if np.isfinite(row.change_percent) else "–"
         axis.annotate(text, (x, y), va="center", fontsize=5)
     axis.set_yticks(range(len(rows)), rows["neighbour"])
-    axis.set_xlabel("share of neighbours (%)\n* z-test, † over patients: p < 0.05")
+    axis.set_xlabel("share of neighbours (%)")
     axis.set_xlim(0, max(10, 1.3 * axis.get_xlim()[1]))
-    axis.legend(loc="lower right")
 
 
 def cut_example(cohort, cells, panel, window):

@@ -105,20 +105,30 @@ def resampled_auroc(scores, responds, weights):
 
 
 def printed_p(ours, theirs):
-    """Return the paper's p: one-sided independent t-test on the AUROCs of folds (Methods)."""
+    """Return the paper's p: one-sided independent t-test on the AUROCs of folds (Methods).
+
+    Without any spread 0, 0.5 or 1.
+    """
+    if np.ptp(ours) == 0 and np.ptp(theirs) == 0:
+        return _certain(ours.mean() - theirs.mean())
     return float(ttest_ind(ours, theirs, alternative="greater").pvalue)
 
 
 def corrected_p(ours, theirs, folds):
     """Return the one-sided p of the corrected resampled t-test (Nadeau and Bengio 2003; T3).
 
-    `ours`, `theirs`: AUROCs in the same `folds`. 0.5 where no fold differs.
+    `ours`, `theirs`: AUROCs in the same `folds`. Without any spread 0, 0.5 or 1.
     """
     difference = ours - theirs
     spread = _spread(difference, folds)
     if spread == 0:
-        return 0.5 if difference.mean() == 0 else float(difference.mean() < 0)
+        return _certain(difference.mean())
     return float(t.sf(difference.mean() / spread, len(difference) - 1))
+
+
+def _certain(difference):
+    """Return the one-sided p of a difference without spread."""
+    return 0.5 if difference == 0 else float(difference < 0)
 
 
 def corrected_interval(aurocs, folds):

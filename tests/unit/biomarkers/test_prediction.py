@@ -132,8 +132,8 @@ def test_the_printed_p_falls_with_repeats_and_the_corrected_one_does_not():
     assert found[50][0] < 0.01 and found[50][1] > 0.2
 
 
-def test_predictors_that_never_differ():
+def test_predictors_without_spread():
     folds = [(np.arange(3), np.arange(1))] * 4
     same = np.full(4, 0.7)
-    assert p.corrected_p(same, same, folds) == 0.5
-    assert p.corrected_p(same, same - 0.1, folds) == 0.0
+    for other, expected in ((same, 0.5), (same - 0.1, 0.0), (same + 0.1, 1.0)):
+        assert p.corrected_p(same, other, folds) == p.printed_p(same, other) == expected
