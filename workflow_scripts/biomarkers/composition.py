@@ -79,19 +79,29 @@ def summarise(table, claims, tumour, common):
             absent = not_run(f"no pre-treatment cell has the type {pair[1]}")
             numbers[claim] = _entry(by[pair], common) if pair in by else absent
     if DOMINANT in claims:
-        first = table.loc[table.groupby("signature")["share"].idxmax()].set_index("signature")
-        dominant = all(first.loc[name, "cell_type"] in tumour for name in ("NRS1", "NRS2"))
-        other = table[table["signature"].isin(["NRS1", "NRS2"]) & ~table["cell_type"].isin(tumour)]
-        enriched = other.loc[other["change_percent"] >= 0, "cell_type"].unique()
-        reason = "not depleted in one of them: " + ", ".join(enriched) if len(enriched) else None
-        numbers[DOMINANT] = number(dominant and not len(enriched), reason=reason, **common)
+        numbers[DOMINANT] = _dominance(table, tumour, common)
     return numbers
+
+
+def _dominance(table, tumour, common):
+    """Return whether tumour cells are the commonest of both NRS and all other lineages depleted."""
+    rows = table[table["signature"].isin(["NRS1", "NRS2"]) & table["share"].notna()]
+    first = rows.loc[rows.groupby("signature")["share"].idxmax(), "cell_type"]
+    if len(first) < 2:
+        return not_run("a non-response signature has no cell with a type")
+    other = rows[~rows["cell_type"].isin(tumour)]
+    enriched = other.loc[other["change_percent"] >= 0, "cell_type"].unique()
+    reason = "not depleted in one of them: " + ", ".join(enriched) if len(enriched) else None
+    holds = first.isin(tumour).all() and not len(enriched)
+    return number(holds, n=int(rows["patients"].min()), reason=reason, **common)
 
 
 def _entry(row, common):
     careful = None if np.isnan(row.adjusted_p) else (row.adjusted_p, f"p, {PAIRED}")
     common = common | {"n": row.patients, "careful": careful}
     ends = (row.low, row.high) if np.isfinite([row.low, row.high]).all() else (None, None)
+    if np.isnan(row.change_percent):
+        return not_run(f"{row.signature} has no cell with a type")
     return number(row.change_percent, *ends, **common)
 
 

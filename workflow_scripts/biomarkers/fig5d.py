@@ -50,21 +50,20 @@ def contour(points, limits):
 
 def draw(table):
     """Return the map: dots by cell type, a dashed line around each signature."""
-    figure, axis = plt.subplots(figsize=figsize(89, 92))
+    places = table[["umap_1", "umap_2"]].to_numpy()
+    margin = 0.06 * np.ptp(places, axis=0)
+    limits = list(zip(places.min(axis=0) - margin, places.max(axis=0) + margin, strict=True))
+    (left, right), (bottom, top) = limits
+    height = 80 * np.clip((top - bottom) / (right - left), 0.4, 1.0)
+    figure, axis = plt.subplots(figsize=figsize(89, 30 + height))
     present = set(table["cell_type"].dropna())
     kinds = [kind for kind in PALETTE["cell_types"] if kind in present]
     kinds += sorted(present - set(kinds))
     order = np.random.default_rng(0).permutation(len(table))  # no type lies on top of the others
     shades = table["cell_type"].map({kind: colour("cell_types", kind) for kind in kinds})
     shades = shades.fillna(colour("cell_types", "other")).to_numpy()
-    places = table[["umap_1", "umap_2"]].to_numpy()
     size = float(np.clip(8000 / len(table), 0.6, 5))
     axis.scatter(*places[order].T, size, shades[order], lw=0, rasterized=True)
-    margin = 0.06 * np.ptp(places, axis=0)
-    limits = [
-        (low, high)
-        for low, high in zip(places.min(0) - margin, places.max(0) + margin, strict=True)
-    ]
     handles = []
     for name in NAMES:
         own = table[name].to_numpy(bool)

@@ -122,11 +122,10 @@ def summarise(table, chance, funnel, common):
 
 def draw(table, chance):
     """Return the dot plot: filled as printed, hollow nested, grey what chance reaches (95 %)."""
-    own = (*NAMES, JOINT)
+    own, labels = (*NAMES, JOINT), []
     shown = [name for name in (*NAMES, *WORDS) if name in set(table["predictor"])]
     figure, axis = plt.subplots(figsize=figsize(89, 20 + 6 * len(shown)))
     axis.axvline(0.5, ls=":", lw=0.6, color="0.4")
-    beside = []
     for y, name in enumerate(shown):
         shade = colour("groups", name) if name in NAMES else "#222222"
         shade = shade if name in own else "#777777"
@@ -139,20 +138,16 @@ def draw(table, chance):
             face = shade if protocol == "as printed" else "white"
             axis.plot([row["low"], row["high"]], [y + shift] * 2, lw=0.8, **line)
             axis.plot(row["auroc"], y + shift, "o", markerfacecolor=face, **line)
-        first = rows.iloc[0]
-        p = [_short(first[key]) for key in ("p_printed", "p_corrected")]
-        beside.append("" if name in own else f"p {p[0]}\ncorrected {p[1]}")
+        p = [_short(rows.iloc[0][key]) for key in ("p_printed", "p_corrected")]
+        better = "" if name in own else f"\n(p {p[0]}, corrected {p[1]})"
+        labels.append(WORDS.get(name, name) + better)
     for face, label in (("0.25", "as printed"), ("white", "nested")):
         axis.plot([], [], "o", color="0.25", markerfacecolor=face, label=label)
     axis.plot([], [], color="0.85", lw=5, label="permuted outcomes")
-    axis.set_yticks(range(len(shown)), [WORDS.get(name, name) for name in shown])
+    axis.set_yticks(range(len(shown)), labels)
     patients = f"(n = {table['patients'].iloc[0]} patients)"
-    axis.set(xlabel=f"AUROC, mean over folds {patients}", ylim=(len(shown) - 0.5, -0.6))
-    axis.set_xlim(min(0.3, table["low"].min()), 1)
-    right = axis.secondary_yaxis("right")
-    right.set_yticks(range(len(shown)), beside, fontsize=5)
-    right.tick_params(length=0)
-    right.spines[:].set_visible(False)
+    axis.set_xlabel(f"AUROC, mean over folds {patients}")
+    axis.set(xlim=(min(0.3, table["low"].min()), 1), ylim=(len(shown) - 0.5, -0.6))
     figure.legend(loc="outside upper center", ncols=3)
     return figure
 
@@ -166,7 +161,7 @@ def main(snakemake):
     style()
     files, params = snakemake.input, snakemake.params
     signatures, facts, reason = read_facts(files.facts)
-    figure, table = None, None
+    figure = table = None
     numbers = {claim: not_run(reason) for claim in params.target["claims"]} if reason else {}
     if not reason:
         clusters, settings, seed = Clusters.load(files.clusters), params.settings, params.seed

@@ -107,7 +107,7 @@ def draw(table, examples, panels):
             picture.annotate("no such cell", (0.5, 0.5), xycoords="axes fraction", ha="center")
             continue
         picture.imshow(one["picture"], interpolation="nearest")
-        picture.set_ylim(1.12 * len(one["picture"]), 0)  # room for the scale bar
+        picture.set_ylim(1.2 * len(one["picture"]), 0)  # room for the scale bar
         scale_bar(picture, colour="black")
         picture.plot(one["x"], one["y"], "o", mfc="white", mec="black", ms=2.5, mew=0.5)
         picture.set_title(f"{one['tissue']}; dots: {words}", loc="left", fontsize=5)
