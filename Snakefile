@@ -33,6 +33,7 @@ include: "rules/cells.smk"
 include: "rules/patients.smk"
 include: "rules/retrieval.smk"
 include: "rules/tissue_tasks.smk"
+include: "rules/biomarkers.smk"
 include: "rules/report.smk"
 
 
