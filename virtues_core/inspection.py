@@ -76,13 +76,17 @@ class ChannelSummaries(nn.Module):
 
     @property
     def map_layer(self) -> int:
-        """Return the block whose attention is shown: the penultimate spatial one, or the only."""
-        spatial = [i for i, letter in enumerate(self.model.config.encoder) if letter == "h"]
+        """Return the block whose attention is shown: the penultimate spatial one.
+
+        Before the first marker attention layer all patch summary tokens are alike; where the
+        penultimate spatial layer lies there, it is the last one. Raises ValueError without any.
+        """
+        letters = self.model.config.encoder
+        spatial = [i for i, letter in enumerate(letters) if letter == "h"]
         if not spatial:
-            raise ValueError(
-                f"the encoder {self.model.config.encoder!r} has no channel attention layer."
-            )
-        return spatial[-2:][0]
+            raise ValueError(f"the encoder {letters!r} has no channel attention layer.")
+        penultimate = spatial[-2:][0]
+        return penultimate if "v" in letters[:penultimate] else spatial[-1]
 
     def forward(self, images: Tensor, channels: Tensor) -> tuple[Tensor, Tensor]:
         """Return the summary channel's token and what it looks at.
