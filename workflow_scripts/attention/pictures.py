@@ -12,8 +12,8 @@ MOST = 12  # markers drawn of a region
 WORDS = {"as_printed": "as printed", "over_targets": "over targets"}
 
 
-def draw_tissue(axes, tissue, cells, colours, maps, largest, letter, windows, side):
-    """Draw the cells of a tissue with its regions, and its maps beside; return a map's image."""
+def draw_tissue(axes, tissue, cells, colours, maps, limits, letter, windows, side):
+    """Draw the cells of a tissue with its regions, and its maps beside, each with its scale."""
     mask = tissue.cell_mask()
     height, width = tissue.file.shape[1:]
     titles = (f"{letter}  {tissue.id}", "attention", "for its place")
@@ -27,13 +27,18 @@ def draw_tissue(axes, tissue, cells, colours, maps, largest, letter, windows, si
         axes[0].add_patch(Rectangle((col, row), side, side, fill=False, lw=0.8))
         box = {"facecolor": "white", "pad": 0.6, "lw": 0}
         axes[0].annotate(place, (col + 3, row + 3), va="top", fontsize=5, bbox=box)
-    for axis, attention in zip(axes[1:], maps, strict=True):
+    labels = ("times a flat map", "times its mean there")
+    rows = zip(axes[1:], maps, limits, ("viridis", "PuOr_r"), labels, strict=True)
+    for axis, attention, (low, high), palette, label in rows:
         extent = (0, width, height, 0)
-        image = axis.imshow(attention, vmin=0, vmax=largest, extent=extent)
+        image = axis.imshow(attention, vmin=low, vmax=high, extent=extent, cmap=palette)
+        bar = axis.figure.colorbar(image, ax=axis, location="bottom", shrink=0.85, aspect=18)
+        bar.set_label(label, fontsize=6)
+        bar.ax.tick_params(labelsize=5)
+        bar.outline.set_visible(False)
     for axis in axes:
         axis.set(xlim=(0, width), ylim=(height, 0), aspect="equal")
-    scale_bar(axes[1])
-    return image
+    scale_bar(axes[0], colour="black")
 
 
 def draw_region(axis, rows, region, letter):
@@ -58,14 +63,16 @@ def draw_region(axis, rows, region, letter):
 
 def draw(shown, ratings, cells, maps, cohort, attention, side):
     """Return the figure: cells and maps of each of two tissues, and three regions of the second."""
-    figure = plt.figure(figsize=figsize(183, 98), layout="constrained")
-    upper, lower = figure.add_gridspec(2, 1, height_ratios=[1, 1.5])
+    figure = plt.figure(figsize=figsize(183, 116), layout="constrained")
+    upper, lower = figure.add_gridspec(2, 1, height_ratios=[1, 1.05])
     tissues = upper.subgridspec(1, 6).subplots().reshape(2, 3)
     panels = lower.subgridspec(1, 3).subplots()
     files = {tissue.id: tissue for tissue in cohort.tissues() if tissue.id in shown}
     label = attention["label"]
     colours = colours_of(cells[label].dropna()) if label in cells else {}
-    largest = max(np.quantile(maps[tissue], 0.99) for tissue in shown)
+    both = [np.concatenate([maps[tissue][kind].ravel() for tissue in shown]) for kind in (0, 1)]
+    spread = max(np.quantile(np.abs(both[1] - 1), 0.99), 1e-6)
+    limits = (np.quantile(both[0], [0.01, 0.99]), (1 - spread, 1 + spread))
     own = ratings[ratings["tissue_id"] == shown[1]]
     for place, (tissue, letter) in enumerate(zip(shown, "ab", strict=True)):
         here = cells[cells["tissue_id"] == tissue].set_index("cell_id")
@@ -75,19 +82,17 @@ def draw(shown, ratings, cells, maps, cohort, attention, side):
             names = [region["name"] for region in attention["regions"]]
             windows = [firsts.loc[name, ["row", "col"]] for name in names if name in firsts.index]
         kinds = here[label] if label in here else pd.Series(index=here.index, dtype=object)
-        image = draw_tissue(
+        draw_tissue(
             tissues[place],
             files[tissue],
             kinds,
             colours,
             maps[tissue],
-            largest,
+            limits,
             letter,
             windows,
             side,
         )
-    bar = figure.colorbar(image, ax=tissues[1, -1], shrink=0.8, aspect=20)
-    bar.set_label("times a flat map")
     for place, region in enumerate(attention["regions"]):
         rows = own[own["region"] == region["name"]]
         draw_region(panels[place], rows, region, f"c{place + 1}")

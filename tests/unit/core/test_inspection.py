@@ -67,7 +67,9 @@ def test_what_cannot_be_looked_at_is_told(small_model, crops, ragged):
         _ = ChannelSummaries(small_model(encoder="vv")).map_layer
 
 
-@pytest.mark.parametrize(("encoder", "layer"), [("hvhvhv", 2), ("hvhv", 2), ("vhh", 1), ("hhv", 1), ("vh", 1)])
+@pytest.mark.parametrize(
+    ("encoder", "layer"), [("hvhvhv", 2), ("hvhv", 2), ("vhh", 1), ("hhv", 1), ("vh", 1)]
+)
 def test_the_penultimate_spatial_layer_that_sees_markers_is_shown(small_model, encoder, layer):
     assert ChannelSummaries(small_model(encoder=encoder)).map_layer == layer
 
