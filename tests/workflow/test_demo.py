@@ -14,7 +14,7 @@ import zarr
 
 from workflow_scripts.cells.logistic import Rows, fit_logistic
 from workflow_scripts.cells.probe_cells import confusion, labelled_cells
-from workflow_scripts.cells.scores import Confusion
+from workflow_scripts.common.scores import Confusion
 from workflow_scripts.common.tokens import read_tokens
 
 pytestmark = pytest.mark.slow

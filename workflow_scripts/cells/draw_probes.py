@@ -13,12 +13,12 @@ from workflow_scripts.cells.probes import (
     read_probes,
     score_all,
 )
-from workflow_scripts.cells.scores import Confusion, difference, paired
 from workflow_scripts.common.bootstrap import interval, resamples
 from workflow_scripts.common.figures import save_target, style
 from workflow_scripts.common.job import run
 from workflow_scripts.common.names import name
 from workflow_scripts.common.numbers import not_run, number, weights_of
+from workflow_scripts.common.scores import Confusion, difference, paired
 
 # Class shares that the paper states: claim -> cohort, label, words in the name of the class.
 SHARES = {

@@ -5,11 +5,11 @@ from pathlib import Path
 import numpy as np
 
 from workflow_scripts.cells.probes import draw_tasks, macro_numbers, read_probes, score_all
-from workflow_scripts.cells.scores import difference, paired
 from workflow_scripts.common.bootstrap import interval, resamples
 from workflow_scripts.common.figures import save_target, style
 from workflow_scripts.common.job import run
 from workflow_scripts.common.numbers import not_run, number, weights_of
+from workflow_scripts.common.scores import difference, paired
 
 CLASSES = {"C032": "b cell", "C033": "myeloid", "C034": "nk", "C035": "t cell"}
 

@@ -7,12 +7,12 @@ import numpy as np
 import pandas as pd
 
 from workflow_scripts.cells.probes import MEAN, read_probes, score_all
-from workflow_scripts.cells.scores import difference, paired
 from workflow_scripts.common.bootstrap import interval, resamples
 from workflow_scripts.common.figures import colour, figsize, save_target, style
 from workflow_scripts.common.job import run
 from workflow_scripts.common.names import name
 from workflow_scripts.common.numbers import not_run, number, weights_of
+from workflow_scripts.common.scores import difference, paired
 
 ROLES = {"in_domain": "virtues", "zero_shot": "zero_shot"}
 WORDS = {"in_domain": "pretrained with the cohort", "zero_shot": "pretrained without it"}

@@ -7,11 +7,11 @@ import pandas as pd
 
 from workflow_scripts.cells.probe_cells import confusion
 from workflow_scripts.cells.probes import MEAN, Probes, absent, draw_tasks, macro_numbers, score_all
-from workflow_scripts.cells.scores import difference, paired
 from workflow_scripts.common.figures import save_target, style
 from workflow_scripts.common.job import run
 from workflow_scripts.common.names import name
 from workflow_scripts.common.numbers import not_run, number, weights_of
+from workflow_scripts.common.scores import difference, paired
 
 CLAIMS = {"C038": "kronos", "C039": "mean_intensity"}
 

@@ -8,11 +8,11 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 
-from workflow_scripts.cells.scores import Confusion
 from workflow_scripts.common.bootstrap import interval, resamples
 from workflow_scripts.common.figures import PALETTE, colour, figsize
 from workflow_scripts.common.names import name
 from workflow_scripts.common.numbers import not_run, number
+from workflow_scripts.common.scores import Confusion
 
 MEAN = "macro-F1"
 RIVALS = ("kronos", "camae")  # those that the paper sets beside VirTues on cells

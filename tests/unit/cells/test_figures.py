@@ -8,7 +8,7 @@ from workflow_scripts.cells import fig3c, fig3d
 from workflow_scripts.cells.draw_probes import comparisons, gain, holm, order, share_numbers
 from workflow_scripts.cells.figS15 import class_sizes
 from workflow_scripts.cells.probes import MEAN, Probes, macro_numbers, score_all
-from workflow_scripts.cells.scores import paired
+from workflow_scripts.common.scores import paired
 
 TASK = ("c", "types")
 

@@ -7,7 +7,7 @@ from sklearn.metrics import f1_score
 
 from workflow_scripts.cells.logistic import Rows, fit_logistic
 from workflow_scripts.cells.probe_cells import confusion, labelled_cells
-from workflow_scripts.cells.scores import Confusion, difference, paired, swap_test
+from workflow_scripts.common.scores import Confusion, difference, paired, swap_test
 
 TYPES = np.array(["B", "T", "tumour"])
 

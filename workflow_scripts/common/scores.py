@@ -1,4 +1,4 @@
-"""F1 of cell types from counts per patient, their intervals, and paired comparisons of models."""
+"""F1 of classes from counts per patient, their intervals, and paired comparisons of models."""
 
 import numpy as np
 
@@ -8,10 +8,11 @@ from workflow_scripts.common.bootstrap import FEWEST, interval, resamples
 class Confusion:
     """Counts of test cells by patient, true type and predicted type, for any patient weights."""
 
-    def __init__(self, table, others=()):
+    def __init__(self, table, others=(), count="cells"):
         """`table`: counts as rule probe_cells writes. Classes are those that the test cells have.
 
-        `others`: types that another model predicted for the same cells, to have equal shapes.
+        `others`: types that another model predicted for the same cells, to have equal shapes;
+        `count`: the column that says how many a row stands for, as images can be counted too.
         """
         self.patients = sorted(table["patient_id"].unique())
         self.classes = sorted(table["truth"].unique())
@@ -24,7 +25,7 @@ class Confusion:
             table["truth"].map(place),
             table["predicted"].map(place),
         )
-        np.add.at(self.counts, at, table["cells"])
+        np.add.at(self.counts, at, table[count])
 
     def support(self):
         """Return the test cells of each class [classes]."""
