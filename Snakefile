@@ -32,6 +32,7 @@ include: "rules/reconstruction.smk"
 include: "rules/cells.smk"
 include: "rules/retrieval.smk"
 include: "rules/attention.smk"
+include: "rules/scaling.smk"
 include: "rules/report.smk"
 
 

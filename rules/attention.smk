@@ -42,8 +42,8 @@ else:
             settings=config["embed"],
             min_coverage=config["tissue"]["min_coverage"],
             device=config["device"],
-            cohort_folder=INSPECTED_FOLDER,
-            model_folder=f"{R}/models/{VIRTUES}",
+            cohort_folder=lambda w: INSPECTED_FOLDER,
+            model_folder=lambda w: f"{R}/models/{VIRTUES}",
             task=INSPECTED.tasks["subtype"],
             where=f"{INSPECTED.id}: tasks.subtype",
             seed=SEEDS[0],
@@ -73,10 +73,8 @@ else:
         params:
             code=code("workflow_scripts/attention/figS20.py"),
             target=TARGETS["figS20"],
-            cohort_folder=INSPECTED_FOLDER,
-            attention={
-                key: ATTENTION[key] for key in ("label", "shown", "regions", "bootstrap")
-            },
+            cohort_folder=lambda w: INSPECTED_FOLDER,
+            attention={key: ATTENTION[key] for key in ("label", "shown", "regions", "bootstrap")},
             side=config["embed"]["crop"],
             seed=SEEDS[0],
             simulated=config["simulated"],

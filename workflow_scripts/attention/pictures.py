@@ -37,7 +37,7 @@ def draw_tissue(axes, tissue, cells, colours, maps, limits, letter, windows, sid
         bar.ax.tick_params(labelsize=5)
         bar.outline.set_visible(False)
     for axis in axes:
-        axis.set(xlim=(0, width), ylim=(height, 0), aspect="equal")
+        axis.set(xlim=(0, width), ylim=(height, 0), aspect="equal", anchor="N")
     scale_bar(axes[0], colour="black")
 
 
@@ -63,7 +63,7 @@ def draw_region(axis, rows, region, letter):
 
 def draw(shown, ratings, cells, maps, cohort, attention, side):
     """Return the figure: cells and maps of each of two tissues, and three regions of the second."""
-    figure = plt.figure(figsize=figsize(183, 116), layout="constrained")
+    figure = plt.figure(figsize=figsize(183, 106), layout="constrained")
     upper, lower = figure.add_gridspec(2, 1, height_ratios=[1, 1.05])
     tissues = upper.subgridspec(1, 6).subplots().reshape(2, 3)
     panels = lower.subgridspec(1, 3).subplots()
