@@ -22,7 +22,11 @@ SCALED_PROBES = [
 rule fig1e:
     input:
         counts=expand(f"{R}/tasks/cells/{{model}}.parquet", model=SCALED_PROBES),
-        metrics=[f"{R}/models/{m}/metrics.json" for m in SCALED_PROBES if m in INSTANCES],
+        metrics=[
+            f"{R}/models/{model}/metrics.json"
+            for model in [*SCALED_PROBES, f"camae_{SCALING['cohort']}"]
+            if model in [*INSTANCES, *TRAININGS]
+        ],
     output:
         numbers=f"{R}/figures/fig1e/numbers.json",
     log:
@@ -45,18 +49,9 @@ rule fig1e:
         sizes={
             "virtues": config["model"],
             "camae": {
-                key: config["rivals"]["camae"][key]
-                for key in (
-                    "width",
-                    "depth",
-                    "heads",
-                    "drop_path",
-                    "decoder_width",
-                    "decoder_depth",
-                    "decoder_heads",
-                    "patch",
-                    "input",
-                )
+                key: value
+                for key, value in config["rivals"]["camae"].items()
+                if key not in ("cohorts", "training", "mask_ratio", "fourier_weight")
             },
         },
         bootstrap=config["cells"]["bootstrap"],

@@ -1,18 +1,19 @@
 """Time and peak memory of a forward pass, each model in a process of its own."""
 
+import json
 import resource
+import subprocess
 import sys
 import time
-from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
 from pathlib import Path
 
 import torch
 
 from virtues_core import VirTues, VirTuesConfig, pack
 from workflow_scripts.common.device import check_device
-from workflow_scripts.common.rivals.camae import Camae, CamaeConfig
+from workflow_scripts.common.rivals.camae import Camae, CamaeConfig, parameter_count
 
+ROOT = Path(__file__).resolve().parents[2]
 MODELS = ("virtues", "camae")
 
 
@@ -26,10 +27,12 @@ def build(model, settings, markers):
 
 def parameters(model, settings, markers):
     """Return (all, of the encoder) trained numbers of a model, counted without making them."""
+    if model == "camae":
+        counts = parameter_count(CamaeConfig(**settings), markers)
+        return counts["encoder"] + counts["decoder"], counts["encoder"]
     with torch.device("meta"):
         built = build(model, settings, markers)
-        encoder = built.encoder if model == "virtues" else build(model, settings, 0)
-    return tuple(sum(p.numel() for p in part.parameters()) for part in (built, encoder))
+    return tuple(sum(p.numel() for p in part.parameters()) for part in (built, built.encoder))
 
 
 def encoding(model, built, images):
@@ -49,11 +52,20 @@ def measure(model, settings, markers, run):
     at most from before there was a model. On a GPU the pass is in bfloat16.
     """
     check_device(run["device"])
-    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
-        return pool.submit(_measure, model, settings, markers, run).result()
+    # Not multiprocessing: that would import the rule's script in the new process as well.
+    done = subprocess.run(
+        [sys.executable, "-m", "workflow_scripts.scaling.cost"],
+        input=json.dumps([model, settings, markers, run]),
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+        cwd=ROOT,
+    )
+    return json.loads(done.stdout)
 
 
-def _measure(model, settings, markers, run):
+def forward_passes(model, settings, markers, run):
+    """Return what `measure` does, measured in this process."""
     torch.set_num_threads(run["threads"])
     torch.manual_seed(0)
     gpu = run["device"] == "cuda"
@@ -80,3 +92,7 @@ def _resident(kind):
         return 1024 * int(lines[kind].split()[0])
     highest = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return highest * (1 if sys.platform == "darwin" else 1024)
+
+
+if __name__ == "__main__":
+    print(json.dumps(forward_passes(*json.load(sys.stdin))))

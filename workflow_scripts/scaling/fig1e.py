@@ -6,6 +6,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import torch
+from matplotlib.ticker import NullFormatter
 
 from workflow_scripts.common.bootstrap import interval, resamples
 from workflow_scripts.common.figures import colour, figsize, save_target, style
@@ -17,6 +18,7 @@ from workflow_scripts.scaling.cost import MODELS, measure, parameters
 from workflow_scripts.scaling.statements import statements
 
 SHAPES = {"virtues": "o", "camae": "s"}
+PAPER = (10, 20, 40)  # markers, for which parameters are counted at the paper's sizes as well
 # What a reader of a picture or table must know: no two runs give the same.
 MEASURED = "measured in this run on {where}; times and memory differ from run to run"
 COLUMNS = ["metric", "model", "markers", "value", "low", "high"]
@@ -109,7 +111,10 @@ def draw(table, labels):
         if kind.startswith("macro"):
             axis.set_ylim(0, 1)
         else:
-            axis.set_yscale("log")
+            values = table.loc[table["metric"] == kind, "value"]
+            decades = 10 ** np.floor(np.log10([values.min(), 10 * values.max()]))
+            axis.set(yscale="log", ylim=decades)
+            axis.yaxis.set_minor_formatter(NullFormatter())
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=2)
     return figure
 
@@ -125,7 +130,13 @@ def main(snakemake):
     table = pd.concat([table, scores(counts, params.panels, params.labels, *chance)])
     where = torch.cuda.get_device_name() if settings["device"] == "cuda" else "a CPU"
     weights = {Path(path).parent.name: weights_of(path) for path in snakemake.input.metrics}
+    weights["camae"] = weights.get(f"camae_{params.cohort}")
     numbers = statements(table, counts, params.panels, params.labels, *chance)
+    numbers |= {
+        f"paper_parameters_{model}_{markers}": number(parameters(model, {}, markers)[0])
+        for model in MODELS
+        for markers in PAPER
+    }
     numbers |= entries(table, params.panels, weights, MEASURED.format(where=where))
     folder = Path(snakemake.output.numbers).parent
     figure = draw(table, params.labels)
