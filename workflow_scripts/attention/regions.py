@@ -24,16 +24,17 @@ def find_regions(cells, shape, side, wanted, fewest_cells):
     ]
     found = {}
     for region in wanted:
-        scores = [
-            min((np.isin(here, group).mean() for group in region["cells"]), default=0.0)
-            if len(here) >= max(fewest_cells, 1) and not _taken(origin, found.values(), side)
-            else 0.0
-            for here, origin in zip(inside, origins, strict=True)
-        ]
-        if max(scores, default=0.0) > 0:
-            found[region["name"]] = tuple(int(x) for x in origins[int(np.argmax(scores))])
+        best = (0.0, 0)  # score; of windows that score alike, the one with most cells
+        for origin, here in zip(origins.tolist(), inside, strict=True):
+            if len(here) < max(fewest_cells, 1) or _taken(origin, found, region["name"], side):
+                continue
+            score = min(np.isin(here, group).mean() for group in region["cells"])
+            if score > 0 and (score, len(here)) > best:
+                best, found[region["name"]] = (score, len(here)), tuple(origin)
     return found
 
 
-def _taken(origin, others, side):
+def _taken(origin, found, own, side):
+    """Return whether a window shares a pixel with that of another region."""
+    others = (place for name, place in found.items() if name != own)
     return any(abs(origin[0] - row) < side and abs(origin[1] - col) < side for row, col in others)
