@@ -34,6 +34,8 @@ include: "rules/patients.smk"
 include: "rules/retrieval.smk"
 include: "rules/tissue_tasks.smk"
 include: "rules/biomarkers.smk"
+include: "rules/attention.smk"
+include: "rules/scaling.smk"
 include: "rules/report.smk"
 
 

@@ -88,6 +88,54 @@ rule probe_cells:
         "../workflow_scripts/cells/probe_cells.py"
 
 
+# Instances of the scaling analysis whose tokens no other figure needs.
+PANELS = [
+    panel["instance"]
+    for panel in config["scaling"]["panels"]
+    if panel["instance"] in INSTANCES
+    and panel["instance"] not in PROBED
+    and config["scaling"]["cohort"] in COHORTS
+]
+
+
+rule probe_panel:
+    input:
+        weights=model_files,
+        embeddings=f"{R}/markers/embeddings.safetensors",
+        cohort=prepared(config["scaling"]["cohort"]),
+        cells=f"{cohort_folder(config['scaling']['cohort'])}/metadata/cells.parquet",
+    output:
+        counts=f"{R}/tasks/cells/{{model}}.parquet",
+        facts=f"{R}/tasks/cells/{{model}}.json",
+    log:
+        f"{LOGS}/probe_panel/{{model}}.log",
+    benchmark:
+        f"{BENCH}/probe_panel/{{model}}.tsv"
+    wildcard_constraints:
+        model=one_of(PANELS),
+    threads: config["embed"]["threads"]
+    resources:
+        gpu=gpus,
+        mem_mb=megabytes(
+            (32000 if config["device"] == "cuda" else 4000) + config["cells"]["memory_mb"]
+        ),
+        runtime=48 * 60,
+    params:
+        code=code("workflow_scripts/cells/probe_panel.py"),
+        tasks=[(config["scaling"]["cohort"], label) for label in config["scaling"]["labels"]],
+        settings={
+            key: config["cells"][key] for key in ("regularisation", "max_iterations", "memory_mb")
+        },
+        embed=config["embed"],
+        device=config["device"],
+        cohort_folder=lambda w: cohort_folder(config["scaling"]["cohort"]),
+        model_folder=lambda w: f"{R}/models/{w.model}",
+    message:
+        "Probing cell types in tokens of {wildcards.model}"
+    script:
+        "../workflow_scripts/cells/probe_panel.py"
+
+
 FINE = {
     author: [t for t in TASKS if t[0].removeprefix("sim_") == author and t not in COARSE]
     for author in ("cords2024", "wang2023")

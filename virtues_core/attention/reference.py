@@ -23,9 +23,18 @@ def attend_packed(q: Tensor, k: Tensor, v: Tensor, layout: Layout) -> Tensor:
     return out[order.argsort()]
 
 
+def softmax_weights(q: Tensor, k: Tensor) -> Tensor:
+    """Return how much each query looks at each key, float32 [..., heads, queries, keys].
+
+    Takes q [..., queries, heads, head_width] and k [..., keys, heads, head_width].
+    """
+    with torch.autocast(q.device.type, enabled=False):
+        scores = torch.einsum("...qhd,...khd->...hqk", q.float(), k.float()) / q.shape[-1] ** 0.5
+        return scores.softmax(dim=-1)
+
+
 def _attend_one(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     """Take and return the tokens of one sequence, [tokens, heads, head_width]."""
     with torch.autocast(q.device.type, enabled=False):
-        scores = torch.einsum("qhd,khd->hqk", q.float(), k.float()) / q.shape[-1] ** 0.5
-        out = torch.einsum("hqk,khd->qhd", scores.softmax(dim=-1), v.float())
+        out = torch.einsum("hqk,khd->qhd", softmax_weights(q, k), v.float())
     return out.to(v.dtype)

@@ -65,13 +65,13 @@ def probe(tokens, cells, settings):
     }
 
 
-def main(snakemake):
-    """Probe every task of one model; one that cannot be probed leaves its reason."""
-    files, params = snakemake.input, snakemake.params
-    folders = {Path(path).name: path for path in files.embeddings}
-    metadata = {Path(path).parents[1].name: Path(path).parent for path in files.cells}
+def probe_tasks(tasks, folders, metadata, settings, output):
+    """Probe every task and write counts and facts; one that cannot be probed leaves its reason.
+
+    `folders`: cohort -> tokens; `metadata`: cohort -> folder of its tables.
+    """
     tables, facts = [pd.DataFrame(columns=COLUMNS)], {}
-    for cohort, label in params.tasks:
+    for cohort, label in tasks:
         index, tokens = read_tokens(folders[cohort], "cells")
         tables_of = [
             pd.read_parquet(metadata[cohort] / f"{t}.parquet") for t in ("cells", "tissues")
@@ -83,12 +83,20 @@ def main(snakemake):
             log.warning("%s, %s: not run: %s", cohort, label, reason)
             facts[f"{cohort}/{label}"] = {"status": f"not run: {reason}"}
             continue
-        table, found = probe(tokens, cells, params.settings)
+        table, found = probe(tokens, cells, settings)
         log.info("%s, %s: %s", cohort, label, found)
         tables.append(table.assign(cohort=cohort, label=label))
         facts[f"{cohort}/{label}"] = found
-    pd.concat(tables).to_parquet(snakemake.output.counts, index=False)
-    Path(snakemake.output.facts).write_text(json.dumps(facts, indent=1) + "\n")
+    pd.concat(tables).to_parquet(output.counts, index=False)
+    Path(output.facts).write_text(json.dumps(facts, indent=1) + "\n")
+
+
+def main(snakemake):
+    """Probe every task of one model."""
+    files, params = snakemake.input, snakemake.params
+    folders = {Path(path).name: path for path in files.embeddings}
+    metadata = {Path(path).parents[1].name: Path(path).parent for path in files.cells}
+    probe_tasks(params.tasks, folders, metadata, params.settings, snakemake.output)
 
 
 if __name__ == "__main__":

@@ -1,10 +1,19 @@
-"""Cells of a tissue as a picture, each in the colour of its class."""
+"""Cell masks as pictures, every cell in the colour of its type."""
 
 import numpy as np
 from matplotlib.colors import to_rgb
 from skimage.segmentation import find_boundaries
 
+# Okabe-Ito without black, the colour of the borders, then as many greys as are needed.
+COLOURS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#F0E442")
 BACKGROUND, BORDER, UNLABELLED = "#FFFFFF", "#303030", "#BBBBBB"
+
+
+def colours_of(labels):
+    """Return class -> colour, the most frequent class first."""
+    order = labels.value_counts().index
+    greys = [str(0.35 + 0.4 * i / max(len(order) - len(COLOURS), 1)) for i in range(len(order))]
+    return dict(zip(order, [*COLOURS, *greys], strict=False))
 
 
 def cell_picture(mask, labels, colours):

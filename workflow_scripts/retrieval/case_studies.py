@@ -5,16 +5,13 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import pandas as pd
 
-from workflow_scripts.common.cell_pictures import cell_picture
+from workflow_scripts.common.cell_pictures import cell_picture, colours_of
 from workflow_scripts.common.cohort_files import CohortFiles
 from workflow_scripts.common.figures import figsize, save_target, scale_bar, style
 from workflow_scripts.common.job import log, run
 from workflow_scripts.common.numbers import number, weights_of
 from workflow_scripts.common.tasks import task_classes, tissues_of
 from workflow_scripts.retrieval.matches import HEADLINE, TOP
-
-# Okabe-Ito without black, the colour of the borders, then as many greys as are needed.
-COLOURS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#F0E442")
 
 
 def choose(table, classes, wanted):
@@ -31,13 +28,6 @@ def choose(table, classes, wanted):
     if means.empty:
         return None
     return means.index[round(wanted["quantile"] * (len(means) - 1))]
-
-
-def colours_of(labels):
-    """Return class -> colour, the most frequent class first."""
-    order = labels.value_counts().index
-    greys = [str(0.35 + 0.4 * i / max(len(order) - len(COLOURS), 1)) for i in range(len(order))]
-    return dict(zip(order, [*COLOURS, *greys], strict=False))
 
 
 def record(tissues, tissue, columns):

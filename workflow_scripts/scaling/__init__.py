@@ -1,0 +1,1 @@
+"""What more markers cost, and what they bring."""
