@@ -17,6 +17,10 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 configfile: "config.yaml"
 
 
+# Of Snakemake's own report, `snakemake all --report report.zip`.
+report: "workflow_scripts/report/captions/workflow.rst"
+
+
 # Only with --sdm apptainer; envs/container.def says how to build it.
 container: "envs/virtues-study.sif"
 
@@ -32,6 +36,7 @@ include: "rules/reconstruction.smk"
 include: "rules/cells.smk"
 include: "rules/retrieval.smk"
 include: "rules/report.smk"
+include: "rules/commands.smk"
 
 
 rule all:
@@ -66,3 +71,6 @@ onsuccess:
 
 onerror:
     print(f"A rule failed. Its log is named above; all logs are in {R}/logs/.")
+    print(
+        "A report of what there is: snakemake --cores 1 partial_report, with the same settings."
+    )

@@ -66,6 +66,23 @@ def training_place():
     return place | ({"gres": f"gpu:{processes}", "tasks_per_gpu": 0} if gpus() else {})
 
 
+def gpus_by_rule():
+    """GPUs that a job of each rule holds in all, of the rules that ask for any."""
+    asked = {rule.name: gpus() for rule in workflow.rules if "gpu" in rule.resources}
+    # A training over several nodes asks in another way, see `training_place`.
+    asked["pretrain"] = config["pretrain"]["processes"] * config["pretrain"]["nodes"] * gpus()
+    return {rule: count for rule, count in asked.items() if count}
+
+
+def rules_by_stage():
+    """Names of the rules that compute something, by their file in rules/."""
+    stages = {}
+    for rule in workflow.rules:
+        if rule.benchmark:
+            stages.setdefault(Path(str(rule.snakefile)).stem, []).append(rule.name)
+    return stages
+
+
 def megabytes(base):
     """Memory, doubled once after a cluster killed a job: a job may also start again for time."""
     return lambda wildcards, attempt: base * min(attempt, 2)

@@ -10,7 +10,7 @@ PACKAGES = ("virtues_core", "workflow_scripts", "demo")
 # They say what happens and where it came from, but change no number.
 SILENT = {
     f"workflow_scripts/common/{name}.py"
-    for name in ("job", "mock", "errors", "provenance", "training/watch")
+    for name in ("job", "mock", "errors", "manifest", "provenance", "training/watch")
 }
 
 

@@ -70,7 +70,8 @@ def cards(targets, records, statements):
 
 
 def _card(target, record, statements):
-    card = {"script": None, "csv": None, "json": None, **target, "statements": statements}
+    links = dict.fromkeys(("script", "csv", "json", "manifest"))
+    card = links | target | {"statements": statements}
     card |= {"picture": False, "state": "schematic"}
     if target["kind"] == "schematic":
         card["why"] = "A drawing; nothing is computed."
@@ -110,12 +111,15 @@ def _other(key, entry):
 def copy_files(card, source, folder):
     """Copy a card's picture, source data and numbers from `source` into `folder`/figures.
 
-    Adds to the card the relative links (`png`, `svg`, `csv`, `json`) and the picture's size.
+    Adds to the card the picture's size and relative links (`png`, `svg`, `csv`, `json`,
+    `manifest`).
     """
     name, source = card["id"], Path(source)
     copies = {"json": (source / "numbers.json", f"{name}.json")}
     if card["picture"]:
         copies |= {s: (source / f"{name}.{s}", f"{name}.{s}") for s in ("png", "svg")}
+    if (source / "manifest.json").exists():
+        copies["manifest"] = (source / "manifest.json", f"{name}.manifest.json")
     if (source / "source_data.csv").exists():
         copies["csv"] = (source / "source_data.csv", f"{name}.csv")
     (folder / "figures").mkdir(parents=True, exist_ok=True)

@@ -51,6 +51,12 @@
     });
   }
   apply();
+  for (const button of $$("[data-more]")) {
+    button.addEventListener("click", () => {
+      for (const row of $$(button.dataset.more)) row.hidden = false;
+      button.parentElement.remove();
+    });
+  }
 
   const viewer = $("#viewer");
   const pictures = $$("[data-view]");
