@@ -62,6 +62,7 @@ rule retrieve_all:
 
 onstart:
     refuse_a_missing_cluster()
+    claim_results()
 
 
 onsuccess:

@@ -4,6 +4,7 @@ from workflow_scripts.common.cluster import check_slurm
 from workflow_scripts.common.cohort import load_cohort
 from workflow_scripts.common.errors import InputError
 from workflow_scripts.common.provenance import listing
+from workflow_scripts.common.results_folder import claim_folder, said
 from workflow_scripts.common.study import RETRIEVED_FOR, Study
 from workflow_scripts.common.targets import NOT_BUILT, load_targets, unbuilt
 
@@ -98,6 +99,16 @@ def refuse_a_missing_cluster():
         check_slurm({rule: partition for rule, partition in asked.items() if partition})
     except InputError as error:
         raise WorkflowError(str(error))
+
+
+def claim_results():
+    """Refuse a folder that cannot be written to or holds another kind of study; name changes."""
+    try:
+        changed = claim_folder(R, config)
+    except InputError as error:
+        raise WorkflowError(str(error))
+    if changed:
+        logger.info(said(R, changed))
 
 
 def cohort_folder(cohort):
