@@ -25,7 +25,8 @@ def write_manifests(job):
         "uncommitted_changes": origin["dirty"],
         "python": origin["python"],
         "packages": origin["packages"],
-        "inputs": {str(path): checksum(Path(path)) for path in sorted(set(job.input))},
+        # Relative to the checkout, so that the place of it does not matter.
+        "inputs": {os.path.relpath(path): checksum(Path(path)) for path in sorted(set(job.input))},
     }
     for numbers in outputs:
         record = json.loads(numbers.read_text(encoding="utf-8"))
