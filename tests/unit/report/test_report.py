@@ -8,12 +8,13 @@ from html.parser import HTMLParser
 import pandas as pd
 import pytest
 import yaml
+from PIL import Image, ImageChops, ImageStat
 
 from tests.unit.report.fake_study import NOW, ORIGIN, fake_report, fake_study
 from workflow_scripts.common.errors import InputError
 from workflow_scripts.common.names import name
 from workflow_scripts.common.targets import load_targets
-from workflow_scripts.report import partial_report, report, scores, tables, wording
+from workflow_scripts.report import cards, partial_report, report, scores, tables, wording
 
 
 class Page(HTMLParser):
@@ -253,6 +254,22 @@ def test_a_partial_run_has_a_whole_report(tmp_path):
 
 def test_weight_of_the_folder(simulated):
     assert sum(path.stat().st_size for path in simulated.rglob("*")) < 30e6
+
+
+def test_a_heavy_picture_is_made_lighter_at_its_full_size(tmp_path, monkeypatch):
+    files, params = fake_study(tmp_path)
+    monkeypatch.setattr(cards, "HEAVY", 60_000)
+    report.build(files, params, tmp_path / "report", NOW, ORIGIN)
+    original, light = (
+        tmp_path / path / "fig2a.png" for path in ("figures/fig2a", "report/figures")
+    )
+    with Image.open(original) as before, Image.open(light) as after:
+        assert before.size == after.size and len(after.getcolors()) <= 256
+        difference = ImageChops.difference(before.convert("RGB"), after.convert("RGB"))
+        assert ImageStat.Stat(difference).mean[0] < 8
+    assert light.stat().st_size < 0.6 * original.stat().st_size
+    text, _ = read(tmp_path / "report")
+    assert "Shown with 256 colours" in text
 
 
 def test_failed_build_leaves_the_old_report(tmp_path):

@@ -69,7 +69,8 @@
     image.src = href;
     image.alt = $("img", open[at]).alt;
     $("#viewer-caption").textContent = dataset.caption;
-    $("#viewer-file").href = dataset.svg;
+    $("#viewer-file").hidden = !dataset.svg;
+    if (dataset.svg) $("#viewer-file").href = dataset.svg;
     if (!viewer.open) viewer.showModal();
   };
   for (const picture of pictures) {
