@@ -11,10 +11,16 @@ SNAKEMAKE := $(BIN)/snakemake --cores $(CORES)
 # One thread per job: two jobs at a time are faster than one with two threads.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: help install browser demo plan test real rulegraph lint clean
+# make check_env STUDY=mine.yaml
+OVERLAY = $(if $(STUDY),--configfile $(STUDY))
+# They write nothing that a run under way would miss.
+ASK = $(BIN)/snakemake --cores 1 --nolock --quiet all $(OVERLAY)
+
+.PHONY: help install browser demo plan check_env verify_data report clean_intermediate test real \
+  rulegraph lint audit clean
 
 help:
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## */	/' | expand -t 12
+	@grep -E '^[a-z_]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## */	/' | expand -t 20
 
 install: $(INSTALLED) ## create .venv from the lock file
 
@@ -35,8 +41,20 @@ demo: $(INSTALLED) ## the whole study on simulated cohorts
 	@echo "Report: $(CURDIR)/results/demo/report/index.html"
 
 plan: $(INSTALLED) ## what a study would run and take; STUDY=demo/study.yaml for an overlay
-	@$(BIN)/python -m workflow_scripts.plan $(TARGET) $(if $(STUDY),--configfile $(STUDY)) \
+	@$(BIN)/python -m workflow_scripts.plan $(TARGET) $(OVERLAY) \
 	  $(if $(RATE),--rate $(RATE)) $(if $(SHARE),--share $(SHARE))
+
+check_env: $(INSTALLED) ## what this machine offers a study; STUDY=demo/study.yaml for an overlay
+	@$(ASK) check_env
+
+verify_data: $(INSTALLED) ## compare downloads and weights with their recorded checksums
+	@$(ASK) verify_data
+
+report: $(INSTALLED) ## the report of what a study has so far
+	@$(ASK) partial_report
+
+clean_intermediate: $(INSTALLED) ## sizes of what can be computed again; YES=1 removes it
+	@$(BIN)/python -m workflow_scripts.commands.clean_intermediate $(OVERLAY) $(if $(YES),--yes)
 
 test: $(INSTALLED) browser ## all tests
 	$(BIN)/python -m pytest -n $(CORES) --dist loadfile
@@ -54,6 +72,11 @@ lint: $(INSTALLED) ## ruff, snakefmt and snakemake --lint
 	$(BIN)/ruff format --check .
 	$(BIN)/snakefmt --check Snakefile rules
 	$(SNAKEMAKE) --lint
+
+audit: ## known vulnerabilities of the locked packages (asks a database on the network)
+	@test -x $(VENV)/audit/bin/pip-audit || { $(PYTHON) -m venv $(VENV)/audit && \
+	  $(VENV)/audit/bin/pip install --quiet --disable-pip-version-check pip-audit; }
+	$(VENV)/audit/bin/pip-audit --no-deps --disable-pip -r envs/requirements.lock
 
 clean: ## remove results, but not downloads
 	@du -sh results/* 2>/dev/null || true

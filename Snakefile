@@ -17,6 +17,10 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 configfile: "config.yaml"
 
 
+# Of Snakemake's own report, `snakemake all --report report.zip`.
+report: "workflow_scripts/report/captions/workflow.rst"
+
+
 # Only with --sdm apptainer; envs/container.def says how to build it.
 container: "envs/virtues-study.sif"
 
@@ -37,6 +41,7 @@ include: "rules/biomarkers.smk"
 include: "rules/attention.smk"
 include: "rules/scaling.smk"
 include: "rules/report.smk"
+include: "rules/commands.smk"
 
 
 rule all:
@@ -62,6 +67,7 @@ rule retrieve_all:
 
 onstart:
     refuse_a_missing_cluster()
+    claim_results()
 
 
 onsuccess:
@@ -71,3 +77,6 @@ onsuccess:
 
 onerror:
     print(f"A rule failed. Its log is named above; all logs are in {R}/logs/.")
+    print(
+        "A report of what there is: snakemake --cores 1 partial_report, with the same settings."
+    )

@@ -78,7 +78,11 @@ rule ingest:
         mem_mb=megabytes(2000 * config["cohort_threads"]),
         runtime=12 * 60,
     params:
-        code=code("workflow_scripts/cohorts/ingest.py"),
+        # The reader is imported by name, so it stands beside the script.
+        code=lambda w: code(
+            "workflow_scripts/cohorts/ingest.py",
+            f"workflow_scripts/cohorts/readers/{STUDY.cohorts[w.cohort].reader}.py",
+        ),
         mask_sigma=config["tissue"]["mask_sigma"],
         # A folder on disk has no record: its listing says when something in it has changed.
         listing=lambda w: listing(STUDY.cohorts[w.cohort].folder),

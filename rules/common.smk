@@ -4,6 +4,7 @@ from workflow_scripts.common.cluster import check_slurm
 from workflow_scripts.common.cohort import load_cohort
 from workflow_scripts.common.errors import InputError
 from workflow_scripts.common.provenance import listing
+from workflow_scripts.common.results_folder import claim_folder, said
 from workflow_scripts.common.study import RETRIEVED_FOR, Study
 from workflow_scripts.common.targets import NOT_BUILT, load_targets, unbuilt
 
@@ -66,6 +67,23 @@ def training_place():
     return place | ({"gres": f"gpu:{processes}", "tasks_per_gpu": 0} if gpus() else {})
 
 
+def gpus_by_rule():
+    """GPUs that a job of each rule holds in all, of the rules that ask for any."""
+    asked = {rule.name: gpus() for rule in workflow.rules if "gpu" in rule.resources}
+    # A training over several nodes asks in another way, see `training_place`.
+    asked["pretrain"] = config["pretrain"]["processes"] * config["pretrain"]["nodes"] * gpus()
+    return {rule: count for rule, count in asked.items() if count}
+
+
+def rules_by_stage():
+    """Names of the rules that compute something, by their file in rules/."""
+    stages = {}
+    for rule in workflow.rules:
+        if rule.benchmark:
+            stages.setdefault(Path(str(rule.snakefile)).stem, []).append(rule.name)
+    return stages
+
+
 def megabytes(base):
     """Memory, doubled once after a cluster killed a job: a job may also start again for time."""
     return lambda wildcards, attempt: base * min(attempt, 2)
@@ -81,6 +99,16 @@ def refuse_a_missing_cluster():
         check_slurm({rule: partition for rule, partition in asked.items() if partition})
     except InputError as error:
         raise WorkflowError(str(error))
+
+
+def claim_results():
+    """Refuse a folder that cannot be written to or holds another kind of study; name changes."""
+    try:
+        changed = claim_folder(R, config)
+    except InputError as error:
+        raise WorkflowError(str(error))
+    if changed:
+        logger.info(said(R, changed))
 
 
 def cohort_folder(cohort):

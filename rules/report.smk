@@ -43,7 +43,11 @@ rule claims_table:
         figures="resources/figures.yaml",
         numbers=[f"{R}/figures/{target}/numbers.json" for target in NUMBERED],
     output:
-        table=f"{R}/claims.csv",
+        table=report(
+            f"{R}/claims.csv",
+            caption="../workflow_scripts/report/captions/claims.rst",
+            category="Statements of the paper",
+        ),
     log:
         f"{LOGS}/claims_table.log",
     benchmark:
@@ -59,24 +63,57 @@ rule claims_table:
         "../workflow_scripts/report/claims_table.py"
 
 
+# What the report is made of; every table of a cohort in the same order of cohorts.
+REPORTED = dict(
+    figures="resources/figures.yaml",
+    decisions="resources/decisions.csv",
+    deviations="docs/deviations.md",
+    graph="docs/rulegraph.svg",
+    claims=f"{R}/claims.csv",
+    numbers=[f"{R}/figures/{target}/numbers.json" for target in NUMBERED],
+    models=expand(f"{R}/models/{{name}}/metrics.json", name=[*INSTANCES, *TRAININGS]),
+    loss_curves=f"{R}/figures/loss_curves/numbers.json",
+    retrieved=[f"{config['archives']}/{cohort}/retrieved.json" for cohort in RETRIEVED],
+    cards=[STUDY.cohorts[cohort].path for cohort in COHORTS],
+    tissues=expand(f"{R}/cohorts/{{cohort}}/metadata/tissues.parquet", cohort=COHORTS),
+    cells=expand(f"{R}/cohorts/{{cohort}}/metadata/cells.parquet", cohort=COHORTS),
+    exclusions=expand(f"{R}/cohorts/{{cohort}}/exclusions.csv", cohort=COHORTS),
+    sub_images=expand(f"{R}/cohorts/{{cohort}}/sub_images.parquet", cohort=COHORTS),
+    channels=expand(f"{R}/cohorts/{{cohort}}/imc/channels.parquet", cohort=COHORTS),
+    ingest=expand(f"{R}/ingest/{{cohort}}/ingest.json", cohort=COHORTS),
+)
+REPORT = dict(
+    study=config["study"],
+    simulated=config["simulated"],
+    absent=STUDY.absent,
+    left_out=STUDY.left_out | STUDY.rivals.left_out,
+    models=[*dict.fromkeys([*MODELS, *CELL_MODELS, *INSTANCES, *TRAININGS])],
+    config=config,
+    # The base first, then what is laid over it.
+    configfiles=sorted(
+        map(os.path.relpath, workflow.configfiles), key=lambda p: p != "config.yaml"
+    ),
+    # Costs are those of every job that has run; the figures come after all of them.
+    benchmark_folder=BENCH,
+    # By file of rules and by rule, of all rules: so not before the last one is read.
+    stages=lambda w: rules_by_stage(),
+    gpus=lambda w: gpus_by_rule(),
+)
+
+
 rule report:
     input:
-        figures="resources/figures.yaml",
-        decisions="resources/decisions.csv",
-        claims=f"{R}/claims.csv",
-        numbers=[f"{R}/figures/{target}/numbers.json" for target in NUMBERED],
-        models=expand(f"{R}/models/{{name}}/metrics.json", name=[*INSTANCES, *TRAININGS]),
-        loss_curves=f"{R}/figures/loss_curves/numbers.json",
-        retrieved=[f"{config['archives']}/{cohort}/retrieved.json" for cohort in RETRIEVED],
-        cards=[STUDY.cohorts[cohort].path for cohort in COHORTS],
-        tissues=expand(f"{R}/cohorts/{{cohort}}/metadata/tissues.parquet", cohort=COHORTS),
-        cells=expand(f"{R}/cohorts/{{cohort}}/metadata/cells.parquet", cohort=COHORTS),
-        exclusions=expand(f"{R}/cohorts/{{cohort}}/exclusions.csv", cohort=COHORTS),
-        sub_images=expand(f"{R}/cohorts/{{cohort}}/sub_images.parquet", cohort=COHORTS),
-        channels=expand(f"{R}/cohorts/{{cohort}}/imc/channels.parquet", cohort=COHORTS),
-        ingest=expand(f"{R}/ingest/{{cohort}}/ingest.json", cohort=COHORTS),
+        **REPORTED,
     output:
         page=f"{R}/report/index.html",
+        # Snakemake's own report shows each picture by itself.
+        pictures=report(
+            directory(f"{R}/report/figures"),
+            patterns=["{panel}.png"],
+            caption="../workflow_scripts/report/captions/panel.rst",
+            category="Figures",
+            labels={"panel": "{panel}"},
+        ),
     log:
         f"{LOGS}/report.log",
     benchmark:
@@ -85,15 +122,30 @@ rule report:
         mem_mb=megabytes(1000),
         runtime=10,
     params:
+        **REPORT,
         code=code("workflow_scripts/report/report.py"),
-        study=config["study"],
-        simulated=config["simulated"],
-        absent=STUDY.absent,
-        left_out=STUDY.left_out | STUDY.rivals.left_out,
-        config=config,
-        # Costs are those of every job that has run; the figures above come after all of them.
-        benchmark_folder=BENCH,
+        partial=False,
     message:
         "Writing the report"
     script:
         "../workflow_scripts/report/report.py"
+
+
+# The same page of whatever is there, at any time. Without an output it answers when it is asked.
+rule partial_report:
+    log:
+        f"{LOGS}/partial_report.log",
+    localrule: True
+    resources:
+        mem_mb=megabytes(1000),
+        runtime=10,
+    params:
+        **REPORT,
+        files=REPORTED,
+        cohorts=COHORTS,
+        folder=f"{R}/partial_report",
+        partial=True,
+    message:
+        "Writing a report of what there is"
+    script:
+        "../workflow_scripts/report/partial_report.py"

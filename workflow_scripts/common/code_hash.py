@@ -10,17 +10,18 @@ PACKAGES = ("virtues_core", "workflow_scripts", "demo")
 # They say what happens and where it came from, but change no number.
 SILENT = {
     f"workflow_scripts/common/{name}.py"
-    for name in ("job", "mock", "errors", "provenance", "training/watch")
+    for name in ("job", "mock", "errors", "manifest", "provenance", "training/watch")
 }
 
 
-def code_hash(script):
-    """Return a hash of a script (path from the root) and of all that it imports from here.
+def code_hash(*scripts):
+    """Return a hash of scripts (paths from the root) and of all that they import from here.
 
-    Syntax trees are hashed, with docstrings left out: comments and layout do not count.
+    Syntax trees are hashed, with docstrings left out: comments and layout do not count. A module
+    that is chosen by name while a job runs is no import; its rule names it beside the script.
     """
     digest = hashlib.sha256()
-    for file in sorted(_reached(ROOT / script)):
+    for file in sorted(set().union(*(_reached(ROOT / script) for script in scripts))):
         name = file.relative_to(ROOT).as_posix()
         if name not in SILENT:
             digest.update(name.encode() + _without_docstrings(file).encode())

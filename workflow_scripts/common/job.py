@@ -7,6 +7,7 @@ from pathlib import Path
 
 from workflow_scripts.common.access import redact
 from workflow_scripts.common.errors import InputError
+from workflow_scripts.common.manifest import write_manifests
 
 log = logging.getLogger("virtues")
 FORMAT = {"format": "%(asctime)s %(levelname)s %(message)s", "datefmt": "%H:%M:%S"}
@@ -34,6 +35,7 @@ def run(main, script_globals):
     configure_logging(snakemake.log[0] if snakemake.log else None)
     try:
         main(snakemake)
+        write_manifests(snakemake)
     except InputError as error:
         log.error("%s", error)
         sys.exit(1)

@@ -23,6 +23,7 @@ def provenance():
         "system": platform.platform(terse=True),
         "processor": _processor(),
         "cores": os.cpu_count(),
+        "gpu": _gpu(),
     }
 
 
@@ -70,6 +71,21 @@ def _version(name):
         return importlib.metadata.version(name)
     except importlib.metadata.PackageNotFoundError:
         return "absent"
+
+
+def _gpu():
+    """Return the names of the GPUs of this machine, or an empty text; torch is not needed."""
+    try:
+        answer = subprocess.run(
+            ["nvidia-smi", "--query-gpu=name,driver_version", "--format=csv,noheader"],
+            capture_output=True,
+            text=True,
+            timeout=20,
+            check=True,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return ""
+    return "; ".join(line.strip() for line in answer.stdout.splitlines())
 
 
 def _processor():

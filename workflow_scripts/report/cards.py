@@ -12,6 +12,7 @@ from workflow_scripts.common.verdict import VERDICTS, kind
 from workflow_scripts.report import wording
 
 RESULTS = ("reproduced", "close", "differs")
+HEAVY = 1e6  # bytes of a picture; the folder should travel by mail and open on a phone
 
 
 def read_statements(path, targets, simulated):
@@ -70,7 +71,8 @@ def cards(targets, records, statements):
 
 
 def _card(target, record, statements):
-    card = {"script": None, "csv": None, "json": None, **target, "statements": statements}
+    links = dict.fromkeys(("script", "csv", "json", "manifest"))
+    card = links | target | {"statements": statements}
     card |= {"picture": False, "state": "schematic"}
     if target["kind"] == "schematic":
         card["why"] = "A drawing; nothing is computed."
@@ -110,26 +112,43 @@ def _other(key, entry):
 def copy_files(card, source, folder):
     """Copy a card's picture, source data and numbers from `source` into `folder`/figures.
 
-    Adds to the card the relative links (`png`, `svg`, `csv`, `json`) and the picture's size.
+    Adds to the card the picture's size and relative links (`png`, `svg`, `csv`, `json`,
+    `manifest`). Of pictures above `HEAVY` the PNG is made lighter and the SVG left behind.
     """
     name, source = card["id"], Path(source)
     copies = {"json": (source / "numbers.json", f"{name}.json")}
     if card["picture"]:
         copies |= {s: (source / f"{name}.{s}", f"{name}.{s}") for s in ("png", "svg")}
+    if (source / "manifest.json").exists():
+        copies["manifest"] = (source / "manifest.json", f"{name}.manifest.json")
     if (source / "source_data.csv").exists():
         copies["csv"] = (source / "source_data.csv", f"{name}.csv")
     (folder / "figures").mkdir(parents=True, exist_ok=True)
+    card |= {"svg": None, "light": False}
     for link, (path, copy) in copies.items():
         if not path.exists():
             raise InputError(
                 f"{path}: {name} has a picture, but this file is missing; rerun {name}"
             )
-        shutil.copyfile(path, folder / "figures" / copy)
+        heavy = path.stat().st_size > HEAVY
+        if heavy and link == "svg":
+            continue  # full of pixels, not of lines
         card[link] = f"figures/{copy}"
+        if heavy and link == "png":
+            _save_light(path, folder / card[link])
+            card |= {"light": True, "original": path.parent.as_posix()}
+        else:
+            shutil.copyfile(path, folder / card[link])
     if card["picture"]:
-        with Image.open(source / f"{name}.png") as image:
+        with Image.open(folder / card["png"]) as image:
             card["width"], card["height"] = image.size
         card["wide"] = card["width"] > 3.8 * 300  # more than a column at 300 dpi
+
+
+def _save_light(source, copy):
+    """Copy a large picture with 256 colours, a quarter of its bytes, at its full size."""
+    with Image.open(source) as image:
+        image.convert("RGB").quantize(256, Image.Quantize.FASTOCTREE).save(copy)
 
 
 def _float(text):

@@ -8,19 +8,24 @@ from pathlib import Path
 import jinja2
 import yaml
 
+from workflow_scripts.common.access import redact
 from workflow_scripts.common.job import log, run
 from workflow_scripts.common.names import name
 from workflow_scripts.common.numbers import read_numbers
-from workflow_scripts.common.provenance import provenance
+from workflow_scripts.common.provenance import provenance, sha256
 from workflow_scripts.common.targets import load_targets, numbered
 from workflow_scripts.common.validation import read_yaml
 from workflow_scripts.common.verdict import VERDICTS
 from workflow_scripts.report import tables, wording
 from workflow_scripts.report.cards import cards, copy_files, read_statements
+from workflow_scripts.report.costs import cost_rows, rule_graph, stage_rows
+from workflow_scripts.report.model_cards import model_cards
+from workflow_scripts.report.scores import score_table
 
 ROOT = Path(__file__).resolve().parents[2]
 TEMPLATES = Path(__file__).parent / "templates"
 PALETTE = ROOT / "resources" / "palette.yaml"
+LOCK = ROOT / "envs" / "requirements.lock"
 COHORT_FILES = ("cards", "tissues", "cells", "exclusions", "sub_images", "channels", "ingest")
 WORDS = {"reproduced": "are reproduced", "close": "are close", "differs": "differ"}
 LIMIT = 30e6  # bytes of the folder; more is worth a line in the log
@@ -60,9 +65,8 @@ def sentences(statements, groups, cohorts, simulated):
 def build(files, params, folder, now, origin):
     """Write the report into `folder` (which must not exist) and return its size in bytes.
 
-    `files`: the job's inputs by name, lists in the same order of cohorts; `params`: study,
-    simulated, absent (cohort -> reason), left_out (instance -> reason), config; `now`: a datetime;
-    `origin`: the answer of `provenance`.
+    `files`: the job's inputs by name, lists in the same order of cohorts; `params`: those of the
+    rule; `now`: a datetime; `origin`: the answer of `provenance`.
     """
     targets = load_targets(files.figures)
     statements = read_statements(files.claims, targets, params.simulated)
@@ -78,32 +82,46 @@ def build(files, params, folder, now, origin):
     shutil.copyfile(files.claims, folder / "claims.csv")
     columns = (getattr(files, name) for name in COHORT_FILES)
     cohorts = [tables.cohort_row(*paths) for paths in zip(*columns, strict=True)]
+    costs = cost_rows(sorted(Path(params.benchmark_folder).rglob("*.tsv")), params.gpus)
+    stages = stage_rows(params.stages, costs)
+    ran = {rule for stage in stages for rule in stage["ran"]}
+    models = [tables.model_row(path) for path in files.models]
+    known = [*dict.fromkeys([c["id"] for c in cohorts] + list(params.absent))]
+    scores = score_table(records, known, params.models)
     counts = Counter(row["kind"] for row in statements)
-    page = (
-        _environment()
-        .get_template("index.html")
-        .render(
-            study=params.study,
-            simulated=params.simulated,
-            now=now,
-            origin=origin,
-            verdicts=[(name, counts[name]) for name in VERDICTS],
-            palette=read_yaml(PALETTE)["verdicts"],
-            sentences=sentences(statements, groups, cohorts, params.simulated),
-            groups=groups,
-            statements=statements,
-            cohorts=cohorts,
-            absent=tables.absent_rows([c["id"] for c in cohorts], params.absent),
-            left_out=params.left_out,
-            curves=curves,
-            models=[tables.model_row(path) for path in files.models],
-            costs=tables.cost_rows(sorted(Path(params.benchmark_folder).rglob("*.tsv"))),
-            inputs=tables.input_rows(files.retrieved),
-            decisions=tables.decision_rows(files.decisions, params.config),
-            config=yaml.safe_dump(params.config, sort_keys=False, allow_unicode=True),
-        )
+    environment = _environment()
+    (folder / "models").mkdir()
+    for card in model_cards(models, cohorts, scores, params.simulated):
+        text = environment.get_template("model_card.md").render(card=card)
+        path = folder / "models" / f"{card['instance']}.md"
+        path.write_text(redact(text), encoding="utf-8")
+    page = environment.get_template("index.html").render(
+        study=params.study,
+        simulated=params.simulated,
+        partial=params.partial,
+        now=now,
+        origin=origin | {"lock": sha256(LOCK), "configfiles": params.configfiles},
+        verdicts=[(name, counts[name]) for name in VERDICTS],
+        palette=read_yaml(PALETTE)["verdicts"],
+        sentences=sentences(statements, groups, cohorts, params.simulated),
+        stages=stages,
+        graph=rule_graph(Path(files.graph).read_text(encoding="utf-8"), ran),
+        groups=groups,
+        statements=statements,
+        scores=scores,
+        cohorts=cohorts,
+        absent=tables.absent_rows([c["id"] for c in cohorts], params.absent),
+        left_out=params.left_out,
+        curves=curves,
+        models=models,
+        costs=costs,
+        inputs=tables.input_rows(files.retrieved),
+        decisions=tables.decision_rows(files.decisions, params.config),
+        deviations=tables.deviations(files.deviations),
+        config=yaml.safe_dump(params.config, sort_keys=False, allow_unicode=True),
     )
-    (folder / "index.html").write_text(page, encoding="utf-8")
+    # Settings and messages are printed as they are; a credential may stand in none of them.
+    (folder / "index.html").write_text(redact(page), encoding="utf-8")
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
 
 

@@ -1,4 +1,4 @@
-"""The report's tables on cohorts, trained models, costs, inputs and decisions."""
+"""The report's tables on cohorts, trained models, inputs and decisions."""
 
 import csv
 import json
@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pandas as pd
 import pyarrow.parquet as pq
+from markdown_it import MarkdownIt
+from markupsafe import Markup
 
 from workflow_scripts.common.cohort import not_ingested
 from workflow_scripts.common.errors import InputError
@@ -83,7 +85,9 @@ def model_row(path):
     """Return what the report says of one training, from its metrics.json."""
     metrics = _read_json(path)
     keys = ("instance", "cohorts", "steps", "parameters", "seconds", "device", "seed")
-    row = {key: metrics.get(key) for key in keys}
+    row = {key: metrics.get(key) for key in (*keys, "epochs", "sub_images")}
+    origin = metrics.get("provenance", {})
+    row |= {"commit": origin.get("commit", "not recorded"), "dirty": origin.get("dirty")}
     row["weights"] = metrics.get("weights_sha256") or ""
     losses = [loss for loss in metrics.get("losses", []) if math.isfinite(loss)]
     row["first"], row["last"] = metrics.get("first_loss"), metrics.get("last_loss")
@@ -104,36 +108,6 @@ def sparkline(values, width=120, height=28, points=60):
         f"{2 + i * step:.1f},{height - 2 - (mean - low) / span * (height - 4):.1f}"
         for i, mean in enumerate(means)
     )
-
-
-def cost_rows(paths):
-    """Return one dict per rule from Snakemake's benchmark files `.../benchmarks/<rule>/....tsv`.
-
-    Seconds are summed over jobs; memory is the largest resident set of one job, in MB, and None
-    where every job ended before it was sampled.
-    """
-    rules = {}
-    for path in map(Path, paths):
-        parts = path.with_suffix("").parts
-        below = parts[len(parts) - parts[::-1].index("benchmarks") :]
-        table = pd.read_csv(path, sep="\t", na_values=["-", "NA"])
-        rules.setdefault(below[0], []).append(("/".join(below[1:]) or below[0], table))
-    rows = []
-    for rule, jobs in rules.items():
-        seconds = {job: float(table["s"].sum()) for job, table in jobs}
-        memory = pd.concat([table["max_rss"] for _, table in jobs]).dropna()
-        longest = max(seconds, key=seconds.get)
-        rows.append(
-            {
-                "rule": rule,
-                "jobs": len(jobs),
-                "seconds": sum(seconds.values()),
-                "longest": longest,
-                "longest_seconds": seconds[longest],
-                "max_rss": float(memory.max()) if len(memory) else None,
-            }
-        )
-    return sorted(rows, key=lambda row: -row["seconds"])
 
 
 def input_rows(paths):
@@ -175,6 +149,17 @@ def decision_rows(path, config):
             keys = row["setting"].split("; ")
             row["values"] = [(key, lookup(config, key, path)) for key in keys]
     return rows
+
+
+def deviations(path):
+    """Return docs/deviations.md as markup, without its title; its links lead out of the report."""
+    text = Path(path).read_text(encoding="utf-8").partition("\n## ")
+    text = re.sub(r"\[([^]]+)\]\([^)]+\)", r"\1", text[1] + text[2])
+    markdown = MarkdownIt("commonmark", {"html": False}).enable("table")
+    html = markdown.render(text).replace("<h2>", "<h4>").replace("</h2>", "</h4>")
+    # On a phone a table scrolls by itself.
+    html = html.replace("<table>", '<div class="room" tabindex="0"><table class="plain">')
+    return Markup(html.replace("</table>", "</table></div>"))
 
 
 def lookup(config, key, path):

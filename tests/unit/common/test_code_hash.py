@@ -3,6 +3,8 @@
 import pytest
 
 from workflow_scripts.common import code_hash as module
+from workflow_scripts.common.cohort import load_cohort
+from workflow_scripts.common.mock import planned_jobs
 from workflow_scripts.common.provenance import listing
 
 
@@ -51,6 +53,41 @@ def test_the_model_is_part_of_its_training(monkeypatch):
     names = {path.relative_to(module.ROOT).as_posix() for path in reached}
     assert {"virtues_core/rotary.py", "workflow_scripts/common/crops.py"} <= names
     assert not any("report" in name for name in names)
+
+
+def test_modules_that_are_imported_by_name_stand_beside_the_script():
+    """An import by name is invisible to the hash; whoever adds one names it in the rule."""
+    by_name = {
+        path.relative_to(module.ROOT).as_posix()
+        for package in module.PACKAGES
+        for path in (module.ROOT / package).rglob("*.py")
+        if "import_module(" in path.read_text()
+    }
+    # The backends of attention compute the same numbers, and a test holds them to one another.
+    assert by_name == {
+        "virtues_core/attention/api.py",
+        "workflow_scripts/cohorts/readers/__init__.py",
+    }
+
+
+def test_an_edited_reader_repeats_the_ingest_of_its_cohorts_alone(monkeypatch):
+    def hashes():
+        jobs = planned_jobs(target="all")
+        return {j.wildcards.cohort: j.params.code for j in jobs if j.rule.name == "ingest"}
+
+    before = hashes()
+    reader = module.ROOT / "workflow_scripts/cohorts/readers/mcd.py"
+    monkeypatch.setattr(
+        module,
+        "_without_docstrings",
+        lambda file, old=module._without_docstrings: old(file) + "x" * (file == reader),
+    )
+    after = hashes()
+    changed = {cohort for cohort in before if before[cohort] != after[cohort]}
+    assert changed and changed != set(before)
+    readers = {cohort: load_cohort(cohort).reader for cohort in before}
+    reached = {c: module._reached(reader.with_stem(name)) for c, name in readers.items()}
+    assert changed == {cohort for cohort in before if reader in reached[cohort]}
 
 
 def test_a_listing_notices_new_and_changed_files(tmp_path):

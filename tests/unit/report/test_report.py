@@ -1,17 +1,20 @@
 """The report from a small results tree: complete about what there is, and about nothing else."""
 
+import json
 import re
 from collections import Counter
 from html.parser import HTMLParser
 
 import pandas as pd
 import pytest
+import yaml
+from PIL import Image, ImageChops, ImageStat
 
 from tests.unit.report.fake_study import NOW, ORIGIN, fake_report, fake_study
 from workflow_scripts.common.errors import InputError
 from workflow_scripts.common.names import name
 from workflow_scripts.common.targets import load_targets
-from workflow_scripts.report import report, tables, wording
+from workflow_scripts.report import cards, partial_report, report, scores, tables, wording
 
 
 class Page(HTMLParser):
@@ -160,13 +163,113 @@ def test_tables(full):
     assert "size and sha256 of the record" in text
     assert "preprocess.statistics_images" in text
     costs = [" ".join(row.split()) for row in page.rows]
-    assert "pretrain 1 2 min 2 min 1.8 GB" in costs
-    assert "ingest 2 26.5 s 14.0 s danenberg2022 450.5 MB" in costs
-    assert any(row.startswith("claims_table 1 0.2 s 0.2 s – ") for row in costs)  # the last row
+    assert "pretrain 1 2 min 2 min 1.8 GB 0.0778" in costs  # 140 s on two GPUs
+    assert "ingest 2 26.5 s 14.0 s danenberg2022 450.5 MB –" in costs
+    assert any(row.startswith("claims_table 1 0.2 s 0.2 s – –") for row in costs)  # the last row
+
+
+def test_what_ran_stands_by_stage_and_in_the_graph(full):
+    text, _ = read(full)
+    words = " ".join(re.sub(r"<[^>]+>", " ", text).split())
+    assert "Cohorts 2 jobs, 26.5 s" in words and "Cell types nothing" in words
+    graph = text[text.index('class="room graph"') : text.index("drawn in the graph")]
+    ran = set(re.findall(r'class="node ran">.*?<text[^>]*>(\w+)<', graph, re.S))
+    assert ran == {"ingest", "pretrain", "claims_table"}
+
+
+def test_which_model_at_which_task(full):
+    _, page = read(full)
+    rows = [" ".join(row.split()) for row in page.rows]
+    damond = next(row for row in rows if row.startswith("Cells Damond 2019 : cell type"))
+    assert damond == "Cells Damond 2019 : cell type 0.710 0.660 to 0.750 0.620 0.500 to 0.700 · 12"
+    danenberg = next(row for row in rows if row.startswith("Cells Danenberg 2022 : cell type"))
+    assert danenberg.startswith("Cells Danenberg 2022 : cell type 0.500 · – no <test> cells 3")
+
+
+def test_keys_of_scores_are_read_by_the_longest_name_that_fits():
+    cohorts, models = ["a2022", "a2022_b"], ["all", "wo_all", "kronos"]
+    split = scores.split_key
+    assert split("macro_f1_a2022_b_cell_type_wo_all", cohorts, models) == (
+        "a2022_b",
+        "cell_type",
+        "wo_all",
+    )
+    assert split("macro_f1_a2022_grade_all", cohorts, models) == ("a2022", "grade", "all")
+    for other in ("C001", "lead_a2022_grade_all", "macro_f1_c_grade_all", "macro_f1_a2022_all"):
+        assert split(other, cohorts, models) is None
+
+
+def test_every_training_has_a_model_card(full):
+    card = (full / "models/all14.md").read_text(encoding="utf-8")
+    assert "0a1b2c3d" * 8 in card and "Damond 2019: CC BY 4.0" in card
+    assert "| Cells | Damond 2019 | cell type | 0.710 | 0.660 to 0.750 |" in card
+    assert "simulated" not in card
+
+
+def test_markup_in_the_data_of_a_cohort_stays_text(tmp_path, monkeypatch):
+    monkeypatch.setenv("ZENODO_TOKEN", "hf_secret0123")
+    files, params = fake_study(tmp_path)
+    hostile = "<script>alert(1)</script><img src=x onerror=alert(1)>"
+    card = yaml.safe_load(files.cards[0].read_text())
+    card |= dict.fromkeys(("title", "citation", "licence"), hostile)
+    files.cards[0].write_text(yaml.safe_dump(card))
+    channels = pd.read_parquet(files.channels[0]).assign(channel_name=hostile)
+    channels.to_parquet(files.channels[0])
+    pd.DataFrame({"tissue_id": ["T7"], "reason": [hostile]}).to_csv(files.exclusions[0])
+    files.ingest[0].write_text(json.dumps({"warnings": [hostile, "a log said hf_secret0123"]}))
+    retrieved = files.retrieved[0].read_text().replace("Images.zip", "<svg onload=1>")
+    files.retrieved[0].write_text(retrieved)
+    params.absent = {"rigamonti": hostile, hostile: hostile}
+    params.left_out = {hostile: hostile}
+    params.config["study"] = f"{hostile}\"'>"
+    report.build(files, params, tmp_path / "report", NOW, ORIGIN)
+    text, page = read(tmp_path / "report")
+    assert len(page.all("script")) == 1  # the page's own
+    assert not [a for _, a in page.elements if {"onerror", "onload"} & set(a)]
+    assert "&lt;script&gt;alert(1)" in text
+    assert "hf_secret0123" not in text
+    for file in (tmp_path / "report/models").iterdir():
+        assert "<script" not in file.read_text(encoding="utf-8")
+
+
+def test_a_partial_run_has_a_whole_report(tmp_path):
+    files, params = fake_study(tmp_path)
+    for path in (tmp_path / "figures/fig2d/numbers.json", files.models[0], files.cells[1]):
+        path.unlink()
+    (tmp_path / "figures/loss_curves/numbers.json").unlink()
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    params.partial, params.cohorts = True, ["damond2019", "danenberg2022"]
+    there = partial_report.what_is_there(vars(files), params, scratch)
+    report.build(*there, tmp_path / "report", NOW, ORIGIN)
+    text, page = read(tmp_path / "report")
+    assert page.all("p", class_="banner") and "Not computed yet." in text
+    assert len(page.all("article")) == 71
+    assert "fig2d" not in [a["id"] for a in page.all("article") if "missing" not in a["class"]]
+    table = pd.read_csv(tmp_path / "report/claims.csv", dtype=str, keep_default_na=False)
+    assert len(table) == 154
+    assert table.set_index("id")["verdict"]["C020"] == "not run: not computed yet"
+    assert "No model was trained in this run." in text
 
 
 def test_weight_of_the_folder(simulated):
     assert sum(path.stat().st_size for path in simulated.rglob("*")) < 30e6
+
+
+def test_a_heavy_picture_is_made_lighter_at_its_full_size(tmp_path, monkeypatch):
+    files, params = fake_study(tmp_path)
+    monkeypatch.setattr(cards, "HEAVY", 60_000)
+    report.build(files, params, tmp_path / "report", NOW, ORIGIN)
+    original, light = (
+        tmp_path / path / "fig2a.png" for path in ("figures/fig2a", "report/figures")
+    )
+    with Image.open(original) as before, Image.open(light) as after:
+        assert before.size == after.size and len(after.getcolors()) <= 256
+        difference = ImageChops.difference(before.convert("RGB"), after.convert("RGB"))
+        assert ImageStat.Stat(difference).mean[0] < 8
+    assert light.stat().st_size < 0.6 * original.stat().st_size
+    text, _ = read(tmp_path / "report")
+    assert "Shown with 256 colours" in text
 
 
 def test_failed_build_leaves_the_old_report(tmp_path):

@@ -51,6 +51,12 @@
     });
   }
   apply();
+  for (const button of $$("[data-more]")) {
+    button.addEventListener("click", () => {
+      for (const row of $$(button.dataset.more)) row.hidden = false;
+      button.parentElement.remove();
+    });
+  }
 
   const viewer = $("#viewer");
   const pictures = $$("[data-view]");
@@ -63,7 +69,8 @@
     image.src = href;
     image.alt = $("img", open[at]).alt;
     $("#viewer-caption").textContent = dataset.caption;
-    $("#viewer-file").href = dataset.svg;
+    $("#viewer-file").hidden = !dataset.svg;
+    if (dataset.svg) $("#viewer-file").href = dataset.svg;
     if (!viewer.open) viewer.showModal();
   };
   for (const picture of pictures) {
