@@ -4,7 +4,7 @@ from workflow_scripts.common.cluster import check_slurm
 from workflow_scripts.common.cohort import load_cohort
 from workflow_scripts.common.errors import InputError
 from workflow_scripts.common.provenance import listing
-from workflow_scripts.common.study import RETRIEVED_FOR, Study
+from workflow_scripts.common.study import PUBLISHED, RETRIEVED_FOR, Study
 from workflow_scripts.common.targets import NOT_BUILT, load_targets, unbuilt
 
 try:
@@ -116,6 +116,11 @@ def model_files(wildcards, cohort=None):
     return []
 
 
+def given_file(weights):
+    """The file that given weights are, or the record beside those that the authors published."""
+    return f"{config['archives']}/published/retrieved.json" if weights == PUBLISHED else weights
+
+
 def probed_files(model, path):
     """Return the files called `path` of the cohorts on which a model's tokens are probed."""
     return expand(path, cohort=list(dict.fromkeys(cohort for cohort, _ in PROBED[model])))
@@ -184,12 +189,12 @@ def label_map_files(cohort):
     return {"card": STUDY.cohorts[here].path, "cells": cells}
 
 
-def marker_sources(wildcards):
+def marker_sources(wildcards, fasta=f"{R}/markers/sequences.fasta"):
     """What marker embeddings are made of: a ready table, or sequences and ESM-2's weights."""
     markers = config["markers"]
     if markers["source"] == "table":
         return {"table": markers["table"]}
-    sources = {"sequences": f"{R}/markers/sequences.fasta"}
+    sources = {"sequences": fasta}
     if markers["esm2"]["weights"] != "seeded":
         sources["weights"] = ESM2_FILE if ESM2_URL else markers["esm2"]["weights"]
     return sources

@@ -3,21 +3,15 @@
 from pathlib import Path
 
 import matplotlib.pyplot as plt
-import numpy as np
 import pandas as pd
-from matplotlib.colors import to_rgb
-from skimage.segmentation import find_boundaries
 
+from workflow_scripts.common.cell_pictures import cell_picture, colours_of
 from workflow_scripts.common.cohort_files import CohortFiles
 from workflow_scripts.common.figures import figsize, save_target, scale_bar, style
 from workflow_scripts.common.job import log, run
 from workflow_scripts.common.numbers import number, weights_of
 from workflow_scripts.common.tasks import task_classes, tissues_of
 from workflow_scripts.retrieval.matches import HEADLINE, TOP
-
-# Okabe-Ito without black, the colour of the borders, then as many greys as are needed.
-COLOURS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#F0E442")
-BACKGROUND, BORDER, UNLABELLED = "#FFFFFF", "#303030", "#BBBBBB"
 
 
 def choose(table, classes, wanted):
@@ -34,28 +28,6 @@ def choose(table, classes, wanted):
     if means.empty:
         return None
     return means.index[round(wanted["quantile"] * (len(means) - 1))]
-
-
-def colours_of(labels):
-    """Return class -> colour, the most frequent class first."""
-    order = labels.value_counts().index
-    greys = [str(0.35 + 0.4 * i / max(len(order) - len(COLOURS), 1)) for i in range(len(order))]
-    return dict(zip(order, [*COLOURS, *greys], strict=False))
-
-
-def cell_picture(mask, labels, colours):
-    """Return an RGB picture [H, W, 3] of an instance mask, cells in the colour of their class.
-
-    `labels`: cell id -> class or None.
-    """
-    table = np.full((int(mask.max()) + 1, 3), to_rgb(UNLABELLED))
-    table[0] = to_rgb(BACKGROUND)
-    for cell, label in labels.dropna().items():
-        if cell < len(table):
-            table[cell] = to_rgb(colours[label])
-    picture = table[mask]
-    picture[find_boundaries(mask, mode="inner")] = to_rgb(BORDER)
-    return picture
 
 
 def record(tissues, tissue, columns):
