@@ -87,16 +87,16 @@ def cohort_folder(cohort):
     return f"{R}/cohorts/{cohort}"
 
 
-def prepared(cohort):
-    """Files that say: this cohort is ready for a model."""
-    folder = cohort_folder(cohort)
+def prepared(cohort, root=R):
+    """Files that say: this cohort is ready for a model; `root` holds what rules made of it."""
+    folder = f"{root}/cohorts/{cohort}"
     files = [
         "metadata/tissues.parquet",
         "sub_images.parquet",
         "imc/channels.parquet",
         "model_ready",
     ]
-    masks = expand(f"{R}/ingest/{cohort}/{{kind}}_masks", kind=["tissue", "cell"])
+    masks = expand(f"{root}/ingest/{cohort}/{{kind}}_masks", kind=["tissue", "cell"])
     return [*(f"{folder}/{file}" for file in files), *masks]
 
 

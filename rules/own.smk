@@ -22,22 +22,29 @@ else:
     )
 
 
-def own_results(wildcards):
-    """The page, or one sentence on why there can be none."""
-    if OWN is None:
-        raise WorkflowError(NO_OWN)
-    return OWN_RESULTS
+if OWN is None:
 
+    # A script that fails says it in one sentence; a graph that cannot be drawn says it in ten.
+    rule own_cohort:
+        log:
+            f"{LOGS}/own_cohort.log",
+        localrule: True
+        params:
+            reason=NO_OWN,
+        message:
+            "Looking for a cohort of your own"
+        script:
+            "../workflow_scripts/own/own_cohort.py"
 
-rule own_cohort:
-    input:
-        own_results,
-    localrule: True
-
-
-if OWN is not None:
+else:
     OWN_FOLDER = f"results/own/{OWN.cohort.id}"
-    OWN_RESULTS = f"{OWN_FOLDER}/index.html"
+
+    rule own_cohort:
+        input:
+            f"{OWN_FOLDER}/index.html",
+            f"{OWN_FOLDER}/cells.h5ad",
+        localrule: True
+
     OWN_ONLY = OWN.cohort.id.replace("-", "[-]")
     REFERENCES = {
         kind: cohort
@@ -49,25 +56,16 @@ if OWN is not None:
     }
     # Panels of training cohorts whose file does not list its channels are known when ingested.
     UNLISTED = [
-        f"{R}/ingest/{cohort.id}/channels.parquet" for cohort in OWN.cohorts if not cohort.channels
+        f"{R}/ingest/{cohort.id}/channels.parquet"
+        for cohort in OWN.cohorts
+        if not cohort.channels
     ]
-
-    def own_prepared(wildcards):
-        """Files that say: the own cohort is ready for a model."""
-        files = [
-            "metadata/tissues.parquet",
-            "sub_images.parquet",
-            "imc/channels.parquet",
-            "model_ready",
-        ]
-        masks = expand(f"{OWN_INGEST}/{{kind}}_masks", kind=["tissue", "cell"], **wildcards)
-        return [*(f"{OWN_FOLDER}/cohorts/{OWN.cohort.id}/{file}" for file in files), *masks]
-
-    def own_weights(wildcards):
-        """The weights that read the own cohort: published ones, or those of an instance."""
-        if OWN.model == PUBLISHED:
-            return given_file(PUBLISHED)
-        return f"{R}/models/{OWN.model}/model.safetensors"
+    OWN_PREPARED = prepared(OWN.cohort.id, OWN_FOLDER)
+    OWN_WEIGHTS = (
+        given_file(PUBLISHED)
+        if OWN.model == PUBLISHED
+        else f"{R}/models/{OWN.model}/model.safetensors"
+    )
 
     use rule check_panel as own_panel with:
         input:
@@ -228,7 +226,7 @@ if OWN is not None:
     # The same weights with the embeddings of all markers in question, also of new ones.
     use rule given_weights as own_model with:
         input:
-            weights=own_weights,
+            weights=OWN_WEIGHTS,
             embeddings=f"{OWN_ROOT}/markers/embeddings.safetensors",
         output:
             weights=f"{OWN_MODEL}/model.safetensors",
@@ -252,7 +250,7 @@ if OWN is not None:
         input:
             weights=lambda w: f"{OWN_FOLDER}/models/{w.model}/model.safetensors",
             embeddings=f"{OWN_ROOT}/markers/embeddings.safetensors",
-            cohort=own_prepared,
+            cohort=OWN_PREPARED,
         output:
             directory(f"{OWN_ROOT}/embeddings/{{model}}"),
         log:
@@ -267,8 +265,8 @@ if OWN is not None:
             settings=embed_settings,
             min_coverage=config["tissue"]["min_coverage"],
             device=config["device"],
-            cohort_folder=f"{OWN_FOLDER}/cohorts/{OWN.cohort.id}",
-            model_folder=f"{OWN_FOLDER}/models/{OWN.model}",
+            cohort_folder=lambda w: f"{OWN_FOLDER}/cohorts/{OWN.cohort.id}",
+            model_folder=lambda w: f"{OWN_FOLDER}/models/{OWN.model}",
         message:
             "Embedding {wildcards.cohort} with {wildcards.model}"
 
@@ -277,7 +275,7 @@ if OWN is not None:
             weights=f"{OWN_FOLDER}/models/{OWN.model}/model.safetensors",
             embeddings=f"{OWN_ROOT}/markers/embeddings.safetensors",
             markers=f"{OWN_ROOT}/markers/listed.parquet",
-            cohort=own_prepared,
+            cohort=OWN_PREPARED,
         output:
             stains=directory(f"{OWN_ROOT}/stains"),
             markers=f"{OWN_ROOT}/markers.parquet",
@@ -300,8 +298,8 @@ if OWN is not None:
             min_coverage=config["tissue"]["min_coverage"],
             seed=SEEDS[0],
             device=config["device"],
-            cohort_folder=f"{OWN_FOLDER}/cohorts/{OWN.cohort.id}",
-            model_folder=f"{OWN_FOLDER}/models/{OWN.model}",
+            cohort_folder=lambda w: f"{OWN_FOLDER}/cohorts/{OWN.cohort.id}",
+            model_folder=lambda w: f"{OWN_FOLDER}/models/{OWN.model}",
         message:
             "Staining {wildcards.cohort} virtually with the given model"
         script:
@@ -311,7 +309,7 @@ if OWN is not None:
         input:
             weights=f"{OWN_FOLDER}/models/{OWN.model}/model.safetensors",
             embeddings=f"{OWN_ROOT}/markers/embeddings.safetensors",
-            cohort=own_prepared,
+            cohort=OWN_PREPARED,
             references=[path for cohort in REFERENCES.values() for path in prepared(cohort)],
         output:
             directory(f"{OWN_ROOT}/tokens"),
@@ -335,8 +333,8 @@ if OWN is not None:
             seed=SEEDS[0],
             device=config["device"],
             references={kind: cohort_folder(cohort) for kind, cohort in REFERENCES.items()},
-            cohort_folder=f"{OWN_FOLDER}/cohorts/{OWN.cohort.id}",
-            model_folder=f"{OWN_FOLDER}/models/{OWN.model}",
+            cohort_folder=lambda w: f"{OWN_FOLDER}/cohorts/{OWN.cohort.id}",
+            model_folder=lambda w: f"{OWN_FOLDER}/models/{OWN.model}",
         message:
             "Embedding {wildcards.cohort} and its references by shared markers"
         script:
@@ -345,7 +343,7 @@ if OWN is not None:
     rule compare:
         input:
             tokens=f"{OWN_ROOT}/tokens",
-            cohort=own_prepared,
+            cohort=OWN_PREPARED,
         output:
             cells=f"{OWN_ROOT}/types.parquet",
             cases=f"{OWN_ROOT}/cases.parquet",
@@ -367,7 +365,7 @@ if OWN is not None:
             cases=OWN.settings["cases"],
             seed=SEEDS[0],
             references={kind: cohort_folder(cohort) for kind, cohort in REFERENCES.items()},
-            cohort_folder=f"{OWN_FOLDER}/cohorts/{OWN.cohort.id}",
+            cohort_folder=lambda w: f"{OWN_FOLDER}/cohorts/{OWN.cohort.id}",
         message:
             "Comparing {wildcards.cohort} with its references"
         script:
@@ -444,7 +442,7 @@ if OWN is not None:
             references={kind: cohort_folder(cohort) for kind, cohort in REFERENCES.items()},
             tasks={kind: STUDY.cohorts[cohort].tasks for kind, cohort in REFERENCES.items()},
             simulated=config["simulated"],
-            cohort_folder=f"{OWN_FOLDER}/cohorts/{OWN.cohort.id}",
+            cohort_folder=lambda w: f"{OWN_FOLDER}/cohorts/{OWN.cohort.id}",
         message:
             "Writing the page of {wildcards.cohort}"
         script:

@@ -19,7 +19,7 @@ from workflow_scripts.common.tasks import tissues_of
 from workflow_scripts.own import pictures
 
 TEMPLATES = Path(__file__).parent / "templates"
-SCORES = ("distance", "r", "error")
+SCORES = ("distance", "r", "error", "low", "high")
 
 
 def figure(value, digits=2):
@@ -170,7 +170,7 @@ def build(files, params):
         tissues=len(cohort.table),
         stains=markers[markers["stain"]].to_dict("records"),
         plot=pictures.calibration_plot(markers),
-        coverage=params.own["coverage"],
+        own=params.own,
         shares=shares(typed, colours) if len(typed) else [],
         colours=colours,
         confidence=float(typed["confidence"].median()) if len(typed) else None,
