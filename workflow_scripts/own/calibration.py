@@ -66,7 +66,10 @@ class Calibration:
         self.errors, self.coverage = np.asarray(errors, float)[known], coverage
         self.n = len(self.errors)
         # The smallest n of which the bound's rank is not above n.
-        self.needed = math.ceil(coverage / (1 - coverage) - 1e-9)
+        self.needed = max(2, math.ceil(coverage / (1 - coverage) - 1e-9))
+        self._without = (
+            None  # (fit without marker i, how far i exceeds it), when they are asked for
+        )
 
     def expected(self, distance):
         """Return the expected error at a distance."""
@@ -74,15 +77,18 @@ class Calibration:
 
     def bound(self, distance):
         """Return the error that `coverage` of such markers stay below; None for too few."""
-        if self.n < max(self.needed, 2):
+        if self.n < self.needed:
             return None
-        values = []
-        for i in range(self.n):
-            others = np.arange(self.n) != i
-            fit = _fit(self.distances[others], self.errors[others])
-            values.append(float(fit(distance) + self.errors[i] - fit(self.distances[i])))
+        if self._without is None:
+            self._without = [self._leave_out(i) for i in range(self.n)]
+        values = [float(fit(distance) + excess) for fit, excess in self._without]
         rank = math.ceil(self.coverage * (self.n + 1) - 1e-9)
         return sorted(values)[rank - 1]
+
+    def _leave_out(self, i):
+        others = np.arange(self.n) != i
+        fit = _fit(self.distances[others], self.errors[others])
+        return fit, self.errors[i] - fit(self.distances[i])
 
     def judge(self, distance):
         """Return {expected, bound, trusted, reason} for an unmeasured marker at a distance."""
@@ -94,8 +100,7 @@ class Calibration:
     def _doubt(self, distance, bound):
         if bound is None:
             return (
-                f"{self.n} measured markers are too few to know the error; "
-                f"{max(self.needed, 2)} are needed"
+                f"{self.n} measured markers are too few to know the error; {self.needed} are needed"
             )
         if distance > self.distances.max() + 1e-9:
             return (

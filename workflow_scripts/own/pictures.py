@@ -71,14 +71,13 @@ def calibration_plot(markers):
             rows = hidden[hidden["trained"] == known]
             label = f"measured and hidden, {words} (n = {len(rows)})"
             shape = "o" if known else "X"
-            axis.scatter(
-                rows["distance"], rows["error"], 12, colour("groups", kind), shape, label=label
-            )
+            marker = {"marker": shape, "color": colour("groups", kind), "label": label}
+            axis.scatter(rows["distance"], rows["error"], 12, **marker)
         stains = markers[markers["stain"] & markers["bound"].notna()]
         low = stains["expected"].astype(float)
         high = stains["bound"].astype(float)
         axis.vlines(stains["distance"], low, high, color="#555555", lw=1, label="predicted: bound")
-        axis.scatter(stains["distance"], high, 14, "#555555", "_")
+        axis.scatter(stains["distance"], high, 14, color="#555555", marker="_")
         axis.axhline(USELESS, color="#999999", lw=0.8, ls="--")
         axis.annotate(
             "a guess of the mean", (1, USELESS), (-2, 2), ("axes fraction", "data"),

@@ -61,7 +61,7 @@ def read_panel(files, cohort):
         if lookalike(name):
             raise InputError(
                 f"{where}: channel '{name}' mixes Latin letters with Cyrillic ones, which look "
-                "alike and are not; type its name again in one alphabet, in the panel and in the files."
+                "alike and are not; type it again in one alphabet, in the panel and in the files."
             )
     for row in panel.itertuples():
         if row.uniprot_id is not None and not ACCESSION.fullmatch(row.uniprot_id):
