@@ -40,6 +40,7 @@ include: "rules/tissue_tasks.smk"
 include: "rules/biomarkers.smk"
 include: "rules/attention.smk"
 include: "rules/scaling.smk"
+include: "rules/own.smk"
 include: "rules/report.smk"
 include: "rules/commands.smk"
 

@@ -4,14 +4,14 @@ TASKS = [(cohort, label) for cohort in COHORTS for label in LABELS[cohort]]
 # The first granularity of a cohort is the coarse one.
 COARSE = [(cohort, labels[0]) for cohort, labels in LABELS.items() if labels]
 # Labels that are given anew keep the archive's own beside them: (cohort, label) -> its own (T12).
-PUBLISHED = {
+TWINS = {
     (cohort, label): (cohort, f"{label}_published")
     for cohort, label in TASKS
     if label in STUDY.cohorts[cohort].relabelled(config["archives"])
 }
 # Rivals serve some cohorts, and one has no cell tokens.
 SERVED = {
-    m: [t for t in (*TASKS, *PUBLISHED.values()) if (m, t[0]) in CELLS_EMBEDDED] for m in MODELS
+    m: [t for t in (*TASKS, *TWINS.values()) if (m, t[0]) in CELLS_EMBEDDED] for m in MODELS
 }
 CELL_MODELS = [*dict.fromkeys(model for model, _ in CELLS_EMBEDDED), "mean_counts"]
 # cohort -> the instance that left it out, and the one that was trained on it alone
@@ -30,7 +30,7 @@ ALONE = {
 }
 BESIDE = [(i, c) for roles in (LEFT_OUT, ALONE) for c, i in roles.items() if LABELS.get(c)]
 PROBED = {i: [task for task in TASKS if task[0] == c] for i, c in BESIDE}
-PROBED |= {model: SERVED.get(model, [*TASKS, *PUBLISHED.values()]) for model in CELL_MODELS}
+PROBED |= {model: SERVED.get(model, [*TASKS, *TWINS.values()]) for model in CELL_MODELS}
 CELL_FIGURES = dict(
     bootstrap=config["cells"]["bootstrap"], seed=SEEDS[0], simulated=config["simulated"]
 )
@@ -146,7 +146,7 @@ rule fig3b:
     input:
         counts=expand(f"{R}/tasks/cells/{{model}}.parquet", model=[*CELL_MODELS, *ALONE.values()]),
         cells=[f"{R}/cohorts/{c}/metadata/cells.parquet" for c, _ in COARSE],
-        verified=[f"{R}/ingest/{c}/reannotated.json" for c in {c for c, _ in PUBLISHED}],
+        verified=[f"{R}/ingest/{c}/reannotated.json" for c in {c for c, _ in TWINS}],
         metrics=[
             f"{R}/models/{model}/metrics.json"
             for model in [*INSTANCES, *TRAININGS]
@@ -167,7 +167,7 @@ rule fig3b:
         target=TARGETS["fig3b"],
         tasks=COARSE,
         all_tasks=TASKS,
-        published=[t for t in PUBLISHED.items() if t[0] in COARSE],
+        published=[t for t in TWINS.items() if t[0] in COARSE],
         models=CELL_MODELS,
         alone=ALONE,
     message:

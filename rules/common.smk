@@ -5,7 +5,7 @@ from workflow_scripts.common.cohort import load_cohort
 from workflow_scripts.common.errors import InputError
 from workflow_scripts.common.provenance import listing
 from workflow_scripts.common.results_folder import claim_folder, said
-from workflow_scripts.common.study import RETRIEVED_FOR, Study
+from workflow_scripts.common.study import PUBLISHED, RETRIEVED_FOR, Study
 from workflow_scripts.common.targets import NOT_BUILT, load_targets, unbuilt
 
 try:
@@ -115,16 +115,16 @@ def cohort_folder(cohort):
     return f"{R}/cohorts/{cohort}"
 
 
-def prepared(cohort):
-    """Files that say: this cohort is ready for a model."""
-    folder = cohort_folder(cohort)
+def prepared(cohort, root=R):
+    """Files that say: this cohort is ready for a model; `root` holds what rules made of it."""
+    folder = f"{root}/cohorts/{cohort}"
     files = [
         "metadata/tissues.parquet",
         "sub_images.parquet",
         "imc/channels.parquet",
         "model_ready",
     ]
-    masks = expand(f"{R}/ingest/{cohort}/{{kind}}_masks", kind=["tissue", "cell"])
+    masks = expand(f"{root}/ingest/{cohort}/{{kind}}_masks", kind=["tissue", "cell"])
     return [*(f"{folder}/{file}" for file in files), *masks]
 
 
@@ -142,6 +142,11 @@ def model_files(wildcards, cohort=None):
     if name in INSTANCES or name in TRAININGS:
         return expand(f"{R}/models/{name}/{{file}}", file=["model.safetensors", "config.json"])
     return []
+
+
+def given_file(weights):
+    """The file that given weights are, or the record beside those that the authors published."""
+    return f"{config['archives']}/published/retrieved.json" if weights == PUBLISHED else weights
 
 
 def probed_files(model, path):
@@ -212,12 +217,12 @@ def label_map_files(cohort):
     return {"card": STUDY.cohorts[here].path, "cells": cells}
 
 
-def marker_sources(wildcards):
+def marker_sources(wildcards, fasta=f"{R}/markers/sequences.fasta"):
     """What marker embeddings are made of: a ready table, or sequences and ESM-2's weights."""
     markers = config["markers"]
     if markers["source"] == "table":
         return {"table": markers["table"]}
-    sources = {"sequences": f"{R}/markers/sequences.fasta"}
+    sources = {"sequences": fasta}
     if markers["esm2"]["weights"] != "seeded":
         sources["weights"] = ESM2_FILE if ESM2_URL else markers["esm2"]["weights"]
     return sources

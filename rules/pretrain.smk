@@ -54,7 +54,7 @@ rule pretrain:
 
 rule given_weights:
     input:
-        weights=lambda w: STUDY.given[w.instance],
+        weights=lambda w: given_file(STUDY.given[w.instance]),
         embeddings=f"{R}/markers/embeddings.safetensors",
     output:
         weights=f"{R}/models/{{instance}}/model.safetensors",

@@ -13,7 +13,8 @@ import scanpy
 import zarr
 
 from workflow_scripts.cells.logistic import Rows, fit_logistic
-from workflow_scripts.cells.probe_cells import confusion, labelled_cells
+from workflow_scripts.cells.probe_cells import confusion
+from workflow_scripts.common.cell_types import labelled_cells
 from workflow_scripts.common.scores import Confusion
 from workflow_scripts.common.tokens import read_tokens
 

@@ -94,7 +94,8 @@ OTHER = {
 }
 # They change no number and so no job; scripts read them from the configuration.
 UNTRACKED = {
-    "cohort",  # of the rule check_panel, which is no part of the study
+    "cohort",  # of check_panel and own_cohort, which are no part of the study
+    *(f"own.{key}" for key in CONFIG["own"]),
     "offline",
     "connections",
     *(f"published.{key}" for key in CONFIG["published"]),  # of a rule that `all` does not need

@@ -5,31 +5,10 @@ import json
 from workflow_scripts.common.cohort_files import CohortFiles
 from workflow_scripts.common.embedders import open_embedder
 from workflow_scripts.common.job import log, run
+from workflow_scripts.common.shared_markers import embed_cells, shared_accessions
 from workflow_scripts.common.staging import staged
-from workflow_scripts.common.tokens import TokenStore
 
 FACTS = "facts.json"
-
-
-def shared_accessions(first, second):
-    """Return the accessions of both panels once each, in the order of the first."""
-    return [accession for accession in dict.fromkeys(first) if accession in set(second)]
-
-
-def embed_cells(embedder, cohort, accessions, folder):
-    """Write cell tokens of every tissue of `cohort`, seen through `accessions` in their order."""
-    folder.mkdir()
-    store = TokenStore(folder)
-    for tissue in cohort.tissues():
-        # Where two channels measure a protein, the first one stands for it.
-        image = tissue.image([tissue.accessions.index(accession) for accession in accessions])
-        tokens = embedder.embed(image, accessions, [], tissue.cell_mask())
-        rows = [{"tissue_id": tissue.id, "cell_id": cell} for cell in tokens.cell_ids]
-        store.append("cells", tokens.cells, rows)
-    index = store.close()
-    log.info(
-        "%s of %s: %d cells, %d markers", embedder.name, cohort.id, len(index), len(accessions)
-    )
 
 
 def main(snakemake):

@@ -6,22 +6,12 @@ from pathlib import Path
 import pandas as pd
 
 from workflow_scripts.cells.logistic import Rows, fit_logistic
+from workflow_scripts.common.cell_types import labelled_cells
 from workflow_scripts.common.job import log, run
 from workflow_scripts.common.tokens import read_tokens
 
 COUNTS = ["patient_id", "truth", "predicted", "cells"]
 COLUMNS = ["cohort", "label", *COUNTS]
-
-
-def labelled_cells(index, cells, tissues, label):
-    """Return the index rows of cells with a label, with `truth`, `patient_id` and `split`.
-
-    They are in the order of their tokens.
-    """
-    labels = cells[["tissue_id", "cell_id", label]].dropna().rename(columns={label: "truth"})
-    where = tissues[["tissue_id", "patient_id", "split"]]
-    rows = index[["tissue_id", "cell_id", "position"]].merge(labels).merge(where)
-    return rows.sort_values("position", ignore_index=True)
 
 
 def why_not(cells, tokens, label):

@@ -5,30 +5,14 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from sklearn.ensemble import RandomForestClassifier
 
 from workflow_scripts.cells.logistic import Rows
-from workflow_scripts.cells.probe_cells import labelled_cells
+from workflow_scripts.common.cell_types import balanced, fit_forest, labelled_cells
 from workflow_scripts.common.cohort_files import CohortFiles
 from workflow_scripts.common.job import log, run
 from workflow_scripts.common.tokens import read_tokens
 
 COLUMNS = ["tissue_id", "cell_id", "patient_id", "truth", "predicted"]
-
-
-def balanced(cells, seed):
-    """Return as many cells of each type as the rarest has, drawn at random, in token order."""
-    fewest = cells["truth"].value_counts().min()
-    drawn = cells.groupby("truth").sample(n=fewest, random_state=seed)
-    return drawn.sort_values("position", ignore_index=True)
-
-
-def fit_forest(tokens, labels, trees, depth, seed, threads=1):
-    """Return a Random Forest: Gini, bootstrap."""
-    forest = RandomForestClassifier(
-        trees, criterion="gini", max_depth=depth, bootstrap=True, random_state=seed, n_jobs=threads
-    )
-    return forest.fit(tokens, labels)
 
 
 def markers_of(folders):

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from workflow_scripts.cohorts.pixels import block_size
 from workflow_scripts.cohorts.readers import read_source
 from workflow_scripts.cohorts.readers.files import Files
 from workflow_scripts.cohorts.readers.panel import order_panel, read_panel
@@ -16,9 +17,11 @@ from workflow_scripts.common.cohort import load_cohort
 from workflow_scripts.common.errors import InputError
 from workflow_scripts.common.job import log, run
 from workflow_scripts.common.marker_names import read_aliases
+from workflow_scripts.common.validation import read_yaml
 
 COLUMNS = ["channel", "marker", "uniprot_id", "model", "remark"]
 KNOWN, NEW, OUT = "known", "new", "left out"
+AT_ONE_UM = ("spora", "acquisition")  # readers of files that are at 1 um per pixel by their format
 
 
 def panel_of(cohort, archives):
@@ -122,8 +125,25 @@ def as_text(table):
     )
 
 
+def check_pixels(cohort):
+    """Raise InputError unless the cohort file says a pixel size that can be read.
+
+    Only files that are at 1 um by their format may leave it out.
+    """
+    if cohort.reader not in AT_ONE_UM and "pixel_size" not in read_yaml(cohort.path):
+        raise InputError(
+            f"{cohort.path}: key 'pixel_size' is missing; expected the side of the images' pixels "
+            "in um, such as 1.0 or 0.5; add it."
+        )
+    block_size(cohort.pixel_size, cohort.path)
+
+
 def main(snakemake):
-    """Check one cohort; the table goes to the terminal and to the log."""
+    """Check one cohort; the table goes to the terminal and to the log.
+
+    With an output it also writes the table there, and refuses what `own_cohort` could not use: no
+    pixel size, or a panel of which the model knows no marker.
+    """
     params, config = snakemake.params, snakemake.config
     if not params.cohort:
         raise InputError(
@@ -132,12 +152,24 @@ def main(snakemake):
         )
     cohort = load_cohort(params.cohort)
     panel, origin = panel_of(cohort, config["archives"])
+    if snakemake.output:
+        check_pixels(cohort)
     trained = trained_accessions(map(load_cohort, params.trained))
+    # Of cohorts whose file does not list its channels.
+    for channels in getattr(snakemake.input, "trained", []):
+        trained |= set(pd.read_parquet(channels)["uniprot_id"].dropna())
     table, problems = check_channels(panel, trained, read_aliases())
     log.info("%s\n%s", cohort.path, as_text(table))
     for problem in problems:
         log.warning("%s", problem)
     log.info("%s", summary(cohort, table, origin))
+    if snakemake.output:
+        if not (table["model"] == KNOWN).any():
+            raise InputError(
+                f"{cohort.path}: none of its {len(table)} channels has an accession that the model "
+                f"was trained on ({len(trained)} proteins); check `uniprot` in the panel."
+            )
+        table.to_parquet(snakemake.output.panel, index=False)
 
 
 if __name__ == "__main__":

@@ -49,6 +49,7 @@ class Cohort:
     tasks: dict = field(default_factory=dict)
     cells: dict | None = None
     split: dict | None = None
+    own: dict = field(default_factory=dict)  # over the settings `own` of config.yaml
 
     @property
     def is_published(self):

@@ -10,6 +10,9 @@ from zarr.codecs import BloscCodec
 BLOSC = BloscCodec(cname="lz4", shuffle="bitshuffle")
 
 
+COLOURS = ("FF00FF", "00FFFF", "FFFF00", "FFFFFF")  # of channels in a viewer, in turn
+
+
 def write_ome_zarr(path, image, channel_names, chunk=256):
     """Write `image` [C, H, W] float32 at 1 um per pixel as OME-Zarr 0.5, array `0`."""
     channels, height, width = image.shape
@@ -31,7 +34,7 @@ def write_ome_zarr(path, image, channel_names, chunk=256):
                 ],
             }
         ],
-        "omero": {"channels": [{"label": name} for name in channel_names]},
+        "omero": {"channels": rendering(image, channel_names)},
     }
     shard = (channels, _ceil_to(height, chunk), _ceil_to(width, chunk))
     array = group.create_array(
@@ -44,6 +47,43 @@ def write_ome_zarr(path, image, channel_names, chunk=256):
         dimension_names=("c", "y", "x"),
     )
     array[:] = image
+
+
+def rendering(image, names):
+    """Return how a viewer shows the channels of `image`; the format wants colour and window."""
+    shown = []
+    for place, (channel, name) in enumerate(zip(image, names, strict=True)):
+        low, high = (
+            float(np.nan_to_num(f(channel))) if channel.size else 0.0 for f in (np.min, np.max)
+        )
+        window = {"min": low, "max": high, "start": low, "end": high}
+        colour = COLOURS[place % len(COLOURS)]
+        shown.append({"label": name, "color": colour, "window": window, "active": place < 3})
+    return shown
+
+
+def write_labels(path, mask, name="cells"):
+    """Add an instance mask [H, W] to the OME-Zarr image at `path` as its labels `name`."""
+    group = zarr.open_group(str(path), mode="r+").create_group(f"labels/{name}")
+    zarr.open_group(f"{path}/labels", mode="r+").attrs["ome"] = {"version": "0.5", "labels": [name]}
+    axes = [{"name": axis, "type": "space", "unit": "micrometer"} for axis in "yx"]
+    scale = [{"type": "scale", "scale": [1.0, 1.0]}]
+    group.attrs["ome"] = {
+        "version": "0.5",
+        "multiscales": [
+            {"axes": axes, "datasets": [{"path": "0", "coordinateTransformations": scale}]}
+        ],
+        "image-label": {"source": {"image": "../../"}},
+    }
+    array = group.create_array(
+        "0",
+        shape=mask.shape,
+        dtype="int32",
+        chunks=tuple(min(side, 1024) for side in mask.shape),
+        compressors=BLOSC,
+        dimension_names=("y", "x"),
+    )
+    array[:] = mask
 
 
 def read_ome_zarr(path):

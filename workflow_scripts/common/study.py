@@ -10,6 +10,7 @@ from workflow_scripts.common.validation import check, read_yaml
 
 ROOT = Path(__file__).resolve().parents[2]
 BASELINES = ("mean_intensity",)
+PUBLISHED = "published"  # in the place of a path: the weights that `retrieve_published` brings
 # Classes by which retrieved tissues are judged (Results, "Retrieval via the ... database").
 RETRIEVED_FOR = ("subtype", "grade", "lymph_node_metastasis", "relapse")
 SETTINGS = "settings (config.yaml and its overlays)"
@@ -75,7 +76,8 @@ class Study:
         return "data not supplied" if cohort in self.absent else f"{cohort} is not in this study"
 
     def _resolve_panels_and_weights(self):
-        self.panels, self.given = {}, {}  # by instance: {accession: marker}; path of weights
+        # By instance: {accession: marker}; the path of its weights, or PUBLISHED.
+        self.panels, self.given = {}, {}
         for instance in self.config["instances"]:
             name = instance["name"]
             if name in self.left_out:
@@ -84,10 +86,11 @@ class Study:
             self.panels[name] = resolve_panel(instance, seen, SETTINGS)
             if "weights" in instance:
                 self.given[name] = instance["weights"]
-                if not Path(self.given[name]).is_file():
+                if self.given[name] != PUBLISHED and not Path(self.given[name]).is_file():
                     raise InputError(
                         f"{SETTINGS}: instances.{name}.weights: there is no file "
-                        f"{self.given[name]}; expected the safetensors file of a trained model"
+                        f"{self.given[name]}; expected the safetensors file of a trained model, or "
+                        f"`{PUBLISHED}` for the authors' own"
                     )
 
     def embedded(self, cells=False):

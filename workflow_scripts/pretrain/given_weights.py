@@ -34,9 +34,17 @@ def read_model(path, settings, accessions, embeddings):
     return model
 
 
+def weights_file(path):
+    """Return the file of the weights: `path`, or what the record of a retrieval names beside it."""
+    path = Path(path)
+    if path.name != "retrieved.json":
+        return path
+    return path.with_name(json.loads(path.read_text())["name"])
+
+
 def main(snakemake):
     """Write what a training would have written; its losses are not known."""
-    path, out = snakemake.input.weights, snakemake.output
+    path, out = weights_file(snakemake.input.weights), snakemake.output
     accessions, embeddings = read_embeddings(snakemake.input.embeddings)
     model = read_model(path, snakemake.params.model, accessions, embeddings)
     save_weights(model, out["weights"])

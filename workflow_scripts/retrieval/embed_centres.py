@@ -3,29 +3,12 @@
 import numpy as np
 
 from workflow_scripts.common.cohort_files import CohortFiles
-from workflow_scripts.common.crops import grid_crops
 from workflow_scripts.common.embedders import open_embedder
 from workflow_scripts.common.job import log, run
+from workflow_scripts.common.matching import GRID, central_grid, embed_niches
 from workflow_scripts.common.rivals.fitting import fit_niches
 from workflow_scripts.common.staging import staged
 from workflow_scripts.common.tasks import task_classes, tissues_of
-
-GRID = 4  # crops on a side
-
-
-def central_grid(height, width, crop):
-    """Return the origins [16, 2] of the central crops, or None where the tissue is smaller."""
-    side = GRID * crop
-    if min(height, width) < side:
-        return None
-    return grid_crops(side, side, crop) + [(height - side) // 2, (width - side) // 2]
-
-
-def embed_niches(embedder, tissue, origins):
-    """Return the niche tokens [16, D] of one tissue, None from a model that has none."""
-    positions, _ = embedder.usable(tissue.accessions)
-    accessions = [tissue.accessions[i] for i in positions]
-    return embedder.embed(tissue.image(positions), accessions, origins, None).niche
 
 
 def main(snakemake):

@@ -4,17 +4,18 @@ import numpy as np
 import pandas as pd
 
 from workflow_scripts.common.job import log, run
+from workflow_scripts.common.matching import closest
 from workflow_scripts.common.staging import staged
 from workflow_scripts.common.tasks import tissues_of
 from workflow_scripts.retrieval.distances import wasserstein_matrix
-from workflow_scripts.retrieval.matches import EXCLUDE, TOP, closest, eligible_pairs
+from workflow_scripts.retrieval.matches import EXCLUDE, TOP, eligible_pairs
 
 
 def match_table(ids, distances, tissues):
     """Return one row per exclusion, query and rank: the match and its distance."""
     rows = []
     for exclude in EXCLUDE:
-        found = closest(distances, eligible_pairs(tissues, exclude))
+        found = closest(distances, eligible_pairs(tissues, exclude), TOP)
         for query, matches in enumerate(found):
             rows += [
                 (exclude, ids[query], rank, ids[match], distances[query, match])

@@ -7,6 +7,7 @@ import pandas as pd
 from scipy.stats import chi2
 
 from workflow_scripts.common.bootstrap import interval, resamples
+from workflow_scripts.common.matching import closest
 
 TOP = 3  # "the top three results retrieved"
 # What a query may not retrieve: itself, other images of its patient, those of its block as well.
@@ -35,14 +36,6 @@ def eligible_pairs(tissues, exclude):
         block = tissues["original_file_name"].to_numpy(str)
         allowed &= block[:, None] != block
     return allowed
-
-
-def closest(distances, allowed, top=TOP):
-    """Return the `top` closest allowed tissues of each query [n, top], -1 where there are fewer."""
-    masked = np.where(allowed, distances, np.inf)
-    order = np.argsort(masked, axis=1, kind="stable")[:, :top]
-    found = np.where(np.isfinite(np.take_along_axis(masked, order, axis=1)), order, -1)
-    return np.pad(found, ((0, 0), (0, top - found.shape[1])), constant_values=-1)
 
 
 def drawn(allowed, seed, top=TOP):

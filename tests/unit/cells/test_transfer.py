@@ -7,9 +7,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from workflow_scripts.cells.embed_shared import shared_accessions
 from workflow_scripts.cells.fig3f import median_tissues, paint
-from workflow_scripts.cells.transfer_labels import attempt, balanced, fit_forest
+from workflow_scripts.cells.transfer_labels import attempt
+from workflow_scripts.common.cell_types import balanced, fit_forest
+from workflow_scripts.common.shared_markers import shared_accessions
 from workflow_scripts.common.tokens import TokenStore
 
 KINDS = np.array(["B", "T", "Tumour"])

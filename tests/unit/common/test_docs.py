@@ -7,6 +7,7 @@ import pytest
 import yaml
 from snakemake.utils import update_config
 
+from tests.own_study import MINE, write_cohort
 from workflow_scripts.common.cohort import load_cohort
 from workflow_scripts.common.mock import planned_jobs
 from workflow_scripts.common.study import Study
@@ -94,10 +95,13 @@ def test_every_link_leads_somewhere(document):
 
 
 @pytest.fixture(scope="module")
-def written():
+def written(tmp_path_factory):
     """Return patterns of what the full study's jobs write: * for its cohorts, models and so on."""
     patterns = {"results/*"}
-    for job in (*planned_jobs(), *planned_jobs(target="export")):
+    mine = write_cohort(tmp_path_factory.mktemp("own"), "mine", MINE, 1, 0, labelled=False)
+    mine.write_text(mine.read_text().replace("simulated: true\n", ""))
+    own = planned_jobs(overrides={"cohort": str(mine)}, target="own_cohort")
+    for job in (*planned_jobs(), *planned_jobs(target="export"), *own):
         beside = ("cache", "checkpoint_folder", "tensorboard_folder")
         cache = [value for key, value in job.params.items() if key in beside]
         for path in filter(None, (*job.output, *job.log, job.benchmark, *cache)):

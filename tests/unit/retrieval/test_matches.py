@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 from statsmodels.stats.contingency_tables import mcnemar as their_mcnemar
 
+from workflow_scripts.common.matching import closest
 from workflow_scripts.retrieval import fig4h
 from workflow_scripts.retrieval import matches as m
 from workflow_scripts.retrieval.distances import wasserstein_matrix
@@ -25,7 +26,7 @@ def test_a_query_never_retrieves_what_is_excluded(exclude, allowed):
     pairs = m.eligible_pairs(TISSUES, exclude)
     assert set(np.flatnonzero(pairs[0])) == allowed and not pairs.diagonal().any()
     distances = np.array([[0, 1, 3, 2]] * 4, float)
-    found = m.closest(distances, pairs)
+    found = closest(distances, pairs, m.TOP)
     assert found.shape == (4, m.TOP)
     assert [t for t in found[0] if t >= 0] == sorted(allowed, key=lambda t: distances[0, t])
 

@@ -1,6 +1,7 @@
 """The channels of a cohort: names, accessions and their order in the files."""
 
 import re
+import unicodedata
 from functools import partial
 
 import pandas as pd
@@ -55,6 +56,12 @@ def read_panel(files, cohort):
             raise InputError(
                 f"{where}: the panel names channel '{twice.iloc[0]}' twice; give every channel "
                 "its own name (two antibodies against one protein may share the accession)."
+            )
+    for name in panel["channel_name"]:
+        if lookalike(name):
+            raise InputError(
+                f"{where}: channel '{name}' mixes Latin letters with Cyrillic ones, which look "
+                "alike and are not; type it again in one alphabet, in the panel and in the files."
             )
     for row in panel.itertuples():
         if row.uniprot_id is not None and not ACCESSION.fullmatch(row.uniprot_id):
@@ -193,7 +200,17 @@ def _called_otherwise(file, channel, theirs, ours):
 
 def plain(name):
     """Return a name in small letters and digits alone, in which spellings do not differ."""
-    return re.sub(r"[^a-z0-9]", "", str(name).lower())
+    text = str(name).lower()
+    # A name in another alphabet would leave nothing, and all such names would be one.
+    return re.sub(r"[^a-z0-9]", "", text) or re.sub(
+        r"[\W_]", "", unicodedata.normalize("NFKC", text)
+    )
+
+
+def lookalike(name):
+    """Tell whether a name has both Latin and Cyrillic letters; Greek ones have their place."""
+    scripts = {unicodedata.name(letter, "").split()[0] for letter in str(name) if letter.isalpha()}
+    return {"LATIN", "CYRILLIC"} <= scripts
 
 
 def _alike(ours, theirs):

@@ -19,6 +19,7 @@ def read_stack(file, channels, pages=None):
     array, axes = _read(file)
     if array.ndim == 2:
         array = array[None]
+    _refuse_time(file, axes, array.shape)
     if array.ndim != 3:
         raise InputError(f"{file}: expected an image with three axes, found shape {array.shape}.")
     if pages is not None:
@@ -44,12 +45,24 @@ def read_channels(files):
     """Return the image [C, H, W] float32 of TIFF files with one channel each, in their order."""
     planes = [_read(file)[0] for file in files]
     for file, plane in zip(files, planes, strict=True):
+        if plane.ndim == 3:
+            _refuse_time(file, _read(file)[1], plane.shape)
         if plane.shape != planes[0].shape or plane.ndim != 2:
             raise InputError(
                 f"{file}: expected one channel of the size of {files[0].name}, "
                 f"{planes[0].shape}, found {plane.shape}."
             )
     return np.stack(planes, dtype=np.float32, casting="unsafe")
+
+
+def _refuse_time(file, axes, shape):
+    """Raise InputError if an axis of more than one entry is time: it would pass for channels."""
+    if "T" in axes:
+        raise InputError(
+            f"{file}: the image is a time series (axes {axes}, shape {shape}); expected one point "
+            "in time with a page per channel: export one, or name the axis C if its entries are "
+            "channels."
+        )
 
 
 def full_scaled(pixels, factor):
@@ -90,13 +103,14 @@ def _whole(array, file):
 
 
 def _read(file):
-    """Return the pixels of a TIFF without axes of length one, and the names of its axes."""
+    """Return the pixels of a TIFF without axes of length one, and the names of these axes."""
     try:
         with file.read() as stream, tifffile.TiffFile(stream) as tiff:
             if _next_page(tiff):
                 raise ValueError(f"its page {len(tiff.pages) + 1} is missing")
             series = tiff.series[0]
-            array, axes = series.asarray(maxworkers=1), series.axes
+            array = series.asarray(maxworkers=1)
+            axes = "".join(a for a, side in zip(series.axes, array.shape, strict=True) if side > 1)
     except InputError:
         raise
     except Exception as error:  # tifffile and its codecs raise many kinds for a cut file
