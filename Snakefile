@@ -57,6 +57,7 @@ rule retrieve_all:
 
 onstart:
     refuse_a_missing_cluster()
+    refuse_a_read_only_place()
 
 
 onsuccess:

@@ -1,6 +1,6 @@
 # Settings, checked, and the names that all rules share.
 from workflow_scripts.common.code_hash import code_hash as code
-from workflow_scripts.common.cluster import check_slurm
+from workflow_scripts.common.cluster import check_slurm, jobs_of, refuse_orphans
 from workflow_scripts.common.cohort import load_cohort
 from workflow_scripts.common.errors import InputError
 from workflow_scripts.common.provenance import listing
@@ -79,8 +79,21 @@ def refuse_a_missing_cluster():
     asked = {job.rule.name: job.resources.get("slurm_partition") for job in jobs}
     try:
         check_slurm({rule: partition for rule, partition in asked.items() if partition})
+        refuse_orphans(jobs_of(os.getcwd()))
     except InputError as error:
         raise WorkflowError(str(error))
+
+
+def refuse_a_read_only_place():
+    """Say in one sentence that results cannot be written, instead of a traceback of Snakemake."""
+    for job in workflow.dag.needrun_jobs():
+        for path in (*job.output, *job.log):
+            folder = next(folder for folder in Path(path).absolute().parents if folder.exists())
+            if not os.access(folder, os.W_OK | os.X_OK):
+                raise WorkflowError(
+                    f"{folder}: rule {job.rule.name} cannot write here; have the file system mounted "
+                    "for writing or correct the permissions, and start again"
+                )
 
 
 def cohort_folder(cohort):

@@ -33,24 +33,25 @@ def checkout(tmp_path_factory):
     missed here too. The reference data, where there is any, lies beside the copy as well.
     """
 
-    def copy(name):
-        folder = tmp_path_factory.mktemp(name) / "checkout"
-        listing = subprocess.run(
-            ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
-            cwd=ROOT,
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-        for file in filter(None, listing.stdout.split("\0")):
-            if (ROOT / file).exists():
-                (folder / file).parent.mkdir(parents=True, exist_ok=True)
-                shutil.copy2(ROOT / file, folder / file)
-        if SHARED.exists():
-            (folder.parent / "shared").symlink_to(SHARED)
-        return folder
+    return lambda name: copy_working_tree(tmp_path_factory.mktemp(name) / "checkout")
 
-    return copy
+
+def copy_working_tree(folder):
+    """Copy what git tracks or would track into `folder`, which is returned."""
+    listing = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    for file in filter(None, listing.stdout.split("\0")):
+        if (ROOT / file).exists():
+            (folder / file).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / file, folder / file)
+    if SHARED.exists():
+        (folder.parent / "shared").symlink_to(SHARED)
+    return folder
 
 
 @pytest.fixture(scope="session")
