@@ -58,13 +58,13 @@ def copy_working_tree(folder):
 def snakemake():
     """Return a function that runs snakemake in a folder and returns the finished process."""
 
-    def run(folder, *arguments):
+    def run(folder, *arguments, timeout=1500):
         command = [sys.executable, "-m", "snakemake", *map(str, arguments)]
         # One thread per job, as the Makefile sets it: tests run two at a time.
         environment = os.environ | {"OMP_NUM_THREADS": "1"}
         environment.pop("PYTHONPATH", None)
         return subprocess.run(
-            command, cwd=folder, env=environment, capture_output=True, text=True, timeout=1500
+            command, cwd=folder, env=environment, capture_output=True, text=True, timeout=timeout
         )
 
     return run

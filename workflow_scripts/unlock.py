@@ -29,6 +29,7 @@ def running(folder):
 
 
 def main():
+    """Unlock the current folder, or say what still runs; further options go to Snakemake."""
     folder = Path.cwd()
     if not any(LOCKS.glob("*.lock")):
         print(f"{folder} is not locked.")

@@ -125,7 +125,10 @@ def test_only_jobs_that_compute_on_the_device_ask_for_gpus(device, gpus):
     asked = {job.rule.name: job.resources.get("gpu", 0) for job in jobs}
     computing = {job.rule.name for job in jobs if "device" in job.params.keys()}
     profile = (ROOT / "slurm/config.yaml").read_text()
-    assert computing == set(re.findall(r"^#  (\w+): .*partition: gpu", profile, re.M))
+    named = set(re.findall(r"^#  (\w+): .*partition: gpu", profile, re.M))
+    lacking = "\n".join(f"#  {name}: {{slurm_partition: gpu}}" for name in computing - named)
+    assert not lacking, f"slurm/config.yaml: add below `#set-resources:`\n{lacking}"
+    assert not named - computing, "slurm/config.yaml: these need no GPU, remove their lines"
     assert asked == {name: gpus if name in computing else 0 for name in asked}
 
 
