@@ -185,14 +185,14 @@ class Chaos:
         path = self.folder / small.RESULTS / fault.file
         path.write_bytes(path.read_bytes()[: int(rng.random() * path.stat().st_size)])
         status, printed = small.run(self.folder)
-        store = next((part for part in fault.file.split("/") if part.endswith(".zarr")), "")
-        named = f"{small.RESULTS}/{fault.file.partition(store)[0]}{store}" if store else fault.file
         if status == 0:
             return "not noticed"
-        if printed.count("Traceback") or named not in printed:
-            return f"not named in a sentence: {printed[-800:]}"
-        whole = self.folder / small.RESULTS / (named.partition(f"{small.RESULTS}/")[2] or named)
-        shutil.rmtree(whole) if whole.is_dir() else whole.unlink()
+        if "Traceback" in printed:
+            return f"a traceback and no sentence: {printed[-800:]}"
+        try:
+            small.delete_what_is_named(self.folder, fault.file, printed)
+        except ValueError as error:
+            return str(error)
         return ""
 
     def unlock(self):

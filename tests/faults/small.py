@@ -1,6 +1,8 @@
 """A study that runs in seconds, and the same results on every run: what faults are tried on."""
 
 import os
+import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -180,3 +182,16 @@ def kill(found, number=signal.SIGKILL):
         except psutil.Error:
             continue
     return found
+
+
+def delete_what_is_named(folder, file, printed):
+    """Do what the message about a damaged `file` of the results says; ValueError if there is none.
+
+    It names the file, or the store that it is part of, and the path to delete.
+    """
+    store = file[: file.index(".zarr") + 5] if ".zarr" in file else file
+    told = re.search(rf"{re.escape(f'{RESULTS}/{store}')}\S*: .*?(?:delete|remove) (\S+) ", printed)
+    if not told:
+        raise ValueError(f"{file} is not named: {printed[-1500:]}")
+    path = folder / RESULTS / file if told[1] == "it" else folder / told[1]
+    shutil.rmtree(path) if path.is_dir() else path.unlink()

@@ -11,7 +11,7 @@ from safetensors import safe_open
 
 
 def damaged(paths):
-    """Return (path, what is wrong) of the first damaged file below `paths`, or None.
+    """Return (path, file below it, what is wrong) of the first damaged file, or None.
 
     Read are tables, archives of arrays, weights, zarr stores and JSON; files of other kinds are
     taken to be whole. A path may be a folder.
@@ -21,7 +21,7 @@ def damaged(paths):
             try:
                 CHECKS[file.suffix](file)
             except Exception as error:  # whatever a library makes of nonsense
-                return file, f"{error}".strip().split("\n")[0] or type(error).__name__
+                return path, file, f"{error}".strip().split("\n")[0] or type(error).__name__
     return None
 
 

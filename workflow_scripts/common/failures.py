@@ -31,10 +31,8 @@ def explain(error, inputs, outputs):
 
     found = damaged(inputs)
     if found:
-        return (
-            f"{found[0]}: damaged or cut short ({found[1]}); delete it and start again, and it is "
-            "made anew."
-        )
+        path, file, reason = found
+        return f"{file}: damaged or cut short ({reason}); delete {path} and start again."
     return None
 
 
