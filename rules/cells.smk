@@ -40,7 +40,7 @@ rule count_cells:
         f"{BENCH}/count_cells/{{cohort}}.tsv"
     resources:
         mem_mb=megabytes(8000 if config["device"] == "cuda" else 1000),
-        runtime=12 * 60,
+        runtime=minutes(12 * 60),
     params:
         code=code("workflow_scripts/cells/count_cells.py"),
         cohort_folder=lambda w: cohort_folder(w.cohort),
@@ -67,7 +67,7 @@ rule probe_cells:
     threads: config["embed"]["threads"]
     resources:
         mem_mb=megabytes(4000 + config["cells"]["memory_mb"]),
-        runtime=24 * 60,
+        runtime=minutes(24 * 60),
     params:
         code=code("workflow_scripts/cells/probe_cells.py"),
         tasks=lambda w: PROBED[w.model],
@@ -103,7 +103,7 @@ rule fig3b:
         f"{BENCH}/figures/fig3b.tsv"
     resources:
         mem_mb=megabytes(8000 if config["device"] == "cuda" else 2000),
-        runtime=60,
+        runtime=minutes(60),
     params:
         **CELL_FIGURES,
         code=code("workflow_scripts/cells/draw_probes.py"),
@@ -173,7 +173,7 @@ rule figS15:
         f"{BENCH}/figures/figS15.tsv"
     resources:
         mem_mb=megabytes(8000 if config["device"] == "cuda" else 1000),
-        runtime=30,
+        runtime=minutes(30),
     params:
         code=code("workflow_scripts/cells/figS15.py"),
         target=TARGETS["figS15"],
@@ -201,7 +201,7 @@ rule fig3c:
         f"{BENCH}/figures/fig3c.tsv"
     resources:
         mem_mb=megabytes(2000),
-        runtime=30,
+        runtime=minutes(30),
     params:
         **CELL_FIGURES,
         code=code("workflow_scripts/cells/fig3c.py"),
@@ -229,7 +229,7 @@ rule fig3d:
         f"{BENCH}/figures/fig3d.tsv"
     resources:
         mem_mb=megabytes(2000),
-        runtime=30,
+        runtime=minutes(30),
     params:
         **CELL_FIGURES,
         code=code("workflow_scripts/cells/fig3d.py"),
@@ -273,7 +273,7 @@ rule embed_shared:
     resources:
         gpu=gpus,
         mem_mb=megabytes(32000 if config["device"] == "cuda" else 4000),
-        runtime=24 * 60,
+        runtime=minutes(24 * 60),
     params:
         code=code("workflow_scripts/cells/embed_shared.py"),
         settings=embed_settings,
@@ -303,7 +303,7 @@ rule transfer_labels:
     threads: config["embed"]["threads"]
     resources:
         mem_mb=megabytes(16000 if config["device"] == "cuda" else 2000),
-        runtime=12 * 60,
+        runtime=minutes(12 * 60),
     params:
         code=code("workflow_scripts/cells/transfer_labels.py"),
         settings=TRANSFER,
@@ -329,7 +329,7 @@ rule fig3f:
         f"{BENCH}/figures/fig3f.tsv"
     resources:
         mem_mb=megabytes(4000 if config["device"] == "cuda" else 2000),
-        runtime=30,
+        runtime=minutes(30),
     params:
         code=code("workflow_scripts/cells/fig3f.py"),
         target=TARGETS["fig3f"],
@@ -354,7 +354,7 @@ rule fig3g:
         f"{BENCH}/figures/fig3g.tsv"
     resources:
         mem_mb=megabytes(4000 if config["device"] == "cuda" else 2000),
-        runtime=30,
+        runtime=minutes(30),
     params:
         **CELL_FIGURES,
         code=code("workflow_scripts/cells/fig3g.py"),
@@ -383,7 +383,7 @@ rule export_cells:
         f"{BENCH}/export_cells/{{model}}_{{cohort}}.tsv"
     resources:
         mem_mb=megabytes(8000 if config["device"] == "cuda" else 2000),
-        runtime=120,
+        runtime=minutes(120),
     params:
         code=code("workflow_scripts/cells/export_cells.py"),
         simulated=config["simulated"],

@@ -13,7 +13,7 @@ rule simulate:
         f"{BENCH}/simulate/{{cohort}}.tsv"
     resources:
         mem_mb=megabytes(1000),
-        runtime=10,
+        runtime=minutes(10),
     params:
         code=code("demo/simulate.py"),
         simulation=config["simulation"],
@@ -41,7 +41,7 @@ rule retrieve:
     resources:
         downloads=1,
         mem_mb=megabytes(1000),
-        runtime=24 * 60,
+        runtime=minutes(24 * 60),
     params:
         code=code("workflow_scripts/cohorts/retrieve.py"),
     message:
@@ -70,7 +70,7 @@ rule ingest:
     threads: config["cohort_threads"]
     resources:
         mem_mb=megabytes(2000 * config["cohort_threads"]),
-        runtime=12 * 60,
+        runtime=minutes(12 * 60),
     params:
         code=code("workflow_scripts/cohorts/ingest.py"),
         mask_sigma=config["tissue"]["mask_sigma"],
@@ -102,7 +102,7 @@ rule reannotate:
     threads: config["cohort_threads"]
     resources:
         mem_mb=megabytes(8000),
-        runtime=12 * 60,
+        runtime=minutes(12 * 60),
     params:
         code=code("workflow_scripts/cohorts/reannotate.py"),
     message:
@@ -131,7 +131,7 @@ rule split:
         f"{BENCH}/split/{{cohort}}.tsv"
     resources:
         mem_mb=megabytes(2000),
-        runtime=60,
+        runtime=minutes(60),
     params:
         code=code("workflow_scripts/cohorts/split.py"),
         tissue=config["tissue"],
@@ -169,7 +169,7 @@ rule preprocess:
     threads: config["cohort_threads"]
     resources:
         mem_mb=megabytes(2000 * config["cohort_threads"]),
-        runtime=12 * 60,
+        runtime=minutes(12 * 60),
     params:
         code=code("workflow_scripts/cohorts/preprocess.py"),
         preprocess=config["preprocess"],
@@ -186,7 +186,7 @@ rule check_panel:
     localrule: True
     resources:
         mem_mb=megabytes(2000),
-        runtime=60,
+        runtime=minutes(60),
     params:
         cohort=config["cohort"],
         trained=[str(STUDY.cohorts[cohort].path) for cohort in STUDY.instances[VIRTUES]],

@@ -71,6 +71,11 @@ def megabytes(base):
     return lambda wildcards, attempt: base * min(attempt, 2)
 
 
+def minutes(base):
+    """Time, doubled once for the next attempt. A training needs none: the next job goes on."""
+    return lambda wildcards, attempt: base * min(attempt, 2)
+
+
 def refuse_a_missing_cluster():
     """Say in one sentence that SLURM or a partition is not there, instead of once per job."""
     if workflow.executor_plugin.name != "slurm":

@@ -67,7 +67,7 @@ rule given_weights:
         instance=one_of(STUDY.given),
     resources:
         mem_mb=megabytes(2000),
-        runtime=10,
+        runtime=minutes(10),
     params:
         code=code("workflow_scripts/pretrain/given_weights.py"),
         cohorts=lambda w: STUDY.instances[w.instance],
@@ -93,7 +93,7 @@ rule retrieve_published:
     resources:
         downloads=1,
         mem_mb=megabytes(1000),
-        runtime=120,
+        runtime=minutes(120),
     params:
         code=code("workflow_scripts/pretrain/retrieve_published.py"),
         published=config["published"],
@@ -114,7 +114,7 @@ rule loss_curves:
         f"{BENCH}/figures/loss_curves.tsv"
     resources:
         mem_mb=megabytes(2000),
-        runtime=10,
+        runtime=minutes(10),
     params:
         code=code("workflow_scripts/pretrain/loss_curves.py"),
         simulated=config["simulated"],

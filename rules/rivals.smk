@@ -22,7 +22,7 @@ if RESNET_URL:
         resources:
             downloads=1,
             mem_mb=megabytes(1000),
-            runtime=60,
+            runtime=minutes(60),
         params:
             url=RESNET_WEIGHTS,
             sha256=config["rivals"]["resnet50"]["sha256"],

@@ -8,7 +8,6 @@ run must end with the results of a run that nothing disturbed.
 """
 
 import argparse
-import csv
 import os
 import random
 import shutil
@@ -27,12 +26,11 @@ import psutil
 
 from tests.conftest import copy_working_tree
 from tests.faults import small
+from tests.faults.record import append
 
 # What is struck: Snakemake alone, a job, a loader process of a training, all of them at once (the
 # machine is gone), Ctrl-C, SIGTERM to all of them, or a finished file, which is cut short.
 KINDS = ("scheduler", "job", "worker", "machine", "interrupt", "terminate", "cut")
-COLUMNS = ["date", "seed", "number", "fault", "job", "share", "struck", "survived"]
-COLUMNS += ["bytes_finished", "bytes_lost", "seconds", "problem"]
 PATIENCE = 120  # s for anything to come or to go, on a busy machine
 # Files that later jobs read; cutting one short must be noticed. With the job that reads it.
 READ = {
@@ -271,12 +269,7 @@ def main():
     for row in series(chaos, parsed.seed, range(parsed.first, parsed.first + parsed.faults)):
         survived += row["survived"]
         if parsed.record:
-            new = not parsed.record.exists()
-            with open(parsed.record, "a", newline="") as file:
-                writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
-                if new:
-                    writer.writeheader()
-                writer.writerow(row | {"problem": " ".join(row["problem"].split())[:200]})
+            append(parsed.record, row)
     print(f"{survived} of {parsed.faults} survived; the last state is in {chaos.folder}")
     sys.exit(survived < parsed.faults)
 

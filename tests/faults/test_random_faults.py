@@ -4,7 +4,8 @@ import time
 
 import pytest
 
-from tests.faults.chaos import Chaos, draw, series
+from tests.faults.chaos import KINDS, Chaos, draw, series
+from tests.faults.record import DOCUMENT, filled, read_rows
 
 FAULTS = 10
 
@@ -28,3 +29,9 @@ def test_results_survive_faults_at_random_moments(chaos):
 def test_a_seed_plays_the_same_faults_again():
     assert [draw(3, n) for n in range(20)] == [draw(3, n) for n in range(20)]
     assert {draw(3, n) for n in range(20)} != {draw(4, n) for n in range(20)}
+
+
+def test_the_document_has_the_recorded_rows_and_no_others():
+    text, rows = DOCUMENT.read_text(), read_rows()
+    assert filled(text, rows) == text, "run `python -m tests.faults.record`"
+    assert set(rows[rows["seed"] != ""]["fault"]) <= set(KINDS)
