@@ -9,6 +9,8 @@ import pyarrow.parquet
 import zarr
 from safetensors import safe_open
 
+from workflow_scripts.common.images import refuse_empty_files
+
 
 def damaged(paths):
     """Return (path, file below it, what is wrong) of the first damaged file, or None.
@@ -52,6 +54,7 @@ def _check_safetensors(path):
 
 
 def _check_zarr(path):
+    refuse_empty_files(path)
     store = zarr.open(path, mode="r")
     arrays = [array for _, array in store.arrays()] if isinstance(store, zarr.Group) else [store]
     for array in arrays:
