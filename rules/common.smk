@@ -101,6 +101,25 @@ def refuse_a_read_only_place():
                 )
 
 
+def refuse_the_future():
+    """Name an input that a wrong clock has dated ahead.
+
+    Snakemake would run its job, hold the output for outdated and remove it: days of a training.
+    """
+    if workflow.executor_plugin.name == "touch":
+        return
+    for path in {path for job in workflow.dag.needrun_jobs() for path in job.input}:
+        stamp = os.path.join(path, ".snakemake_timestamp")
+        dated = stamp if os.path.exists(stamp) else path
+        ahead = os.path.getmtime(dated) - time.time() if os.path.exists(dated) else 0
+        if ahead > 60:
+            raise WorkflowError(
+                f"{path}: written in {ahead / 3600:.0f} h by the clock of this machine; correct the "
+                "clock if it is wrong, then date all results anew: the same command with --touch "
+                "--forceall"
+            )
+
+
 def cohort_folder(cohort):
     return f"{R}/cohorts/{cohort}"
 

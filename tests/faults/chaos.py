@@ -10,7 +10,6 @@ run must end with the results of a run that nothing disturbed.
 import argparse
 import os
 import random
-import shutil
 import signal
 import subprocess
 import sys
@@ -85,13 +84,6 @@ class Chaos:
             )
             self.seconds[job] = float(pd.read_csv(path, sep="\t")["s"][0])
 
-    def lose(self, job):
-        """Remove what a job and all after it have made, so that there is something to do."""
-        after = list(small.MADE)[list(small.MADE).index(job) :]
-        for name in after:
-            path = self.folder / small.RESULTS / small.MADE[name]
-            shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
-
     def due(self, job):
         """Tell whether the results of a job are missing or unfinished."""
         made = small.RESULTS / small.MADE[job]
@@ -120,7 +112,7 @@ class Chaos:
     def strike(self, fault):
         """Start a run, strike, wait until nothing runs; return what was struck and finished."""
         if not self.due(fault.job):
-            self.lose(fault.job)
+            small.lose(self.folder, fault.job)
         run = small.start(self.folder)
         target = self.wait_for(lambda: self.struck(fault), run)
         if target:
@@ -181,7 +173,7 @@ class Chaos:
         """Cut a finished file short and run the job that reads it; return what it said."""
         if self.recover():
             raise AssertionError("the run before this fault did not end well")
-        self.lose(fault.job)
+        small.lose(self.folder, fault.job)
         path = self.folder / small.RESULTS / fault.file
         path.write_bytes(path.read_bytes()[: int(rng.random() * path.stat().st_size)])
         status, printed = small.run(self.folder)

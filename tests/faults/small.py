@@ -59,7 +59,7 @@ TARGETS = (f"{RESULTS}/figures/loss_curves/numbers.json", f"{RESULTS}/embeddings
 MADE = {
     "retrieve": "archives/tiny",
     "ingest": "ingest/tiny",
-    "split": "splits/tiny.csv",
+    "split": "cohorts/tiny/metadata",
     "preprocess": "cohorts/tiny/imc",
     "embed_markers": "markers",
     "pretrain": "models/tiny",
@@ -120,6 +120,13 @@ def run(folder, *options, **more):
     """Run Snakemake to its end; return its exit status and what it printed."""
     status = start(folder, *options, **more).wait(600)
     return status, (folder / "printed.txt").read_text()
+
+
+def lose(folder, rule):
+    """Remove what a rule and all after it have made, so that there is something to do."""
+    for name in list(MADE)[list(MADE).index(rule) :]:
+        made = folder / RESULTS / MADE[name]
+        shutil.rmtree(made) if made.is_dir() else made.unlink(missing_ok=True)
 
 
 def results(folder):

@@ -17,22 +17,27 @@ from tests.unit.cohorts.bad_server import Server
 
 ROOT = Path(__file__).resolve().parents[2]
 HOUR = 3600
+nightly = pytest.mark.nightly
 
 
 @pytest.fixture(scope="module")
-def study(checkout):
-    """A checkout with the small study, run without a fault, and its results."""
-    folder = checkout("bad_days")
+def finished(checkout, tmp_path_factory):
+    """A checkout in which the small study has run without a fault, its results, and a copy."""
+    folder, copy = checkout("bad_days"), tmp_path_factory.mktemp("copy") / "results"
     small.write_study(folder)
     status, printed = small.run(folder)
     assert status == 0, printed[-3000:]
-    return folder, small.results(folder)
+    shutil.copytree(folder / "results", copy, symlinks=True)
+    return folder, small.results(folder), copy
 
 
-def lose(folder, *rules):
-    for rule in rules:
-        made = folder / small.RESULTS / small.MADE[rule]
-        shutil.rmtree(made) if made.is_dir() else made.unlink()
+@pytest.fixture
+def study(finished):
+    """The folder of the finished study, as it was before the last test, and its results."""
+    folder, reference, copy = finished
+    shutil.rmtree(folder / "results")
+    shutil.copytree(copy, folder / "results", symlinks=True)
+    return folder, reference
 
 
 def fails_with(folder, *sentences, **more):
@@ -64,7 +69,7 @@ def unlock(folder):
 def test_a_disk_that_fills_up(study, tmp_path):
     """A small file system where there may be one, else a limit on the size of any file."""
     folder, _ = study
-    lose(folder, "pretrain", "embed", "loss_curves")
+    small.lose(folder, "pretrain")
     whole, aside = folder / small.RESULTS, tmp_path / "aside"
     mounted = False
     limit = f"ulimit -f 40; exec {' '.join(map(str, small.command()))}"  # blocks of 1024 bytes
@@ -97,7 +102,7 @@ def test_a_disk_that_fills_up(study, tmp_path):
 
 def test_a_folder_that_cannot_be_written(study):
     folder, reference = study
-    lose(folder, "loss_curves")
+    small.lose(folder, "loss_curves")
     # Root writes everywhere; without that right, also root's jobs heed the permissions.
     below = [folder / small.RESULTS, *(folder / small.RESULTS).rglob("*")]
     folders = [path for path in below if path.is_dir() and not path.is_symlink()]
@@ -124,23 +129,42 @@ def test_a_folder_that_cannot_be_written(study):
     ends_well(study)
 
 
-@pytest.mark.parametrize("hours", [48, -48])
-def test_a_clock_that_was_wrong(study, hours):
-    """Files from the future or the past cost work that is done again, and no result."""
+@nightly
+def test_files_from_the_past(study):
+    """The clock was wrong while they were written: work is done again, with the same results."""
     folder, _ = study
-    shifted = time.time() + hours * HOUR
-    for path in (folder / small.RESULTS / "cohorts").rglob("*"):
-        os.utime(path, (shifted, shifted), follow_symlinks=False)
+    shift(folder, -48)
     ends_well(study)
-    # Snakemake goes by times: `--touch` says that all is up to date, and nothing is due any more.
-    ends_well(study, "--touch")
     assert "Nothing to be done" in ends_well(study)
 
 
+@nightly
+def test_files_from_the_future(study):
+    """Snakemake would fail each job that reads them, after its work, and remove what it made."""
+    folder, reference = study
+    small.lose(folder, "embed")
+    before = small.results(folder)
+    shift(folder, 48)
+    fails_with(folder, "cohorts/tiny/.*: written in 48 h by the clock of this machine; correct")
+    assert small.results(folder) == before
+    status, printed = small.run(folder, "--touch", "--forceall")
+    assert status == 0, printed[-2000:]
+    assert ends_well(study).count("Finished jobid") == 2  # embed and loss_curves, no training
+    assert "Nothing to be done" in ends_well(study)
+
+
+def shift(folder, hours):
+    """Give what the cohort's rules made another time."""
+    shifted = time.time() + hours * HOUR
+    for path in (folder / small.RESULTS / "cohorts").rglob("*"):
+        os.utime(path, (shifted, shifted), follow_symlinks=False)
+
+
+@nightly
 def test_two_runs_at_once(study):
     folder, reference = study
     assert "is not locked" in unlock(folder).stdout
-    lose(folder, "pretrain")
+    small.lose(folder, "pretrain")
     first = small.start(folder)
     while not small.scripts(folder):
         assert first.poll() is None
@@ -158,7 +182,7 @@ def test_two_runs_at_once(study):
 def test_a_killed_runs_lock_goes_when_its_jobs_have_ended(study):
     """Nothing of a killed run goes on writing, so unlocking is safe after a moment."""
     folder, reference = study
-    lose(folder, "pretrain", "embed", "loss_curves")
+    small.lose(folder, "pretrain")
     run = small.start(folder)
     while not (found := small.scripts(folder)):
         assert run.poll() is None
@@ -210,14 +234,14 @@ def test_the_network_goes_away_in_the_middle_of_a_retrieval(checkout):
 @pytest.mark.parametrize(
     ("file", "share", "reader"),
     [
-        ("ingest/tiny/tissue_masks/p2_1.npz", 0.7, "split"),
-        ("cohorts/tiny/model_ready/p1_1.zarr/c/0/0/0", 0.5, "pretrain"),
+        pytest.param("ingest/tiny/tissue_masks/p2_1.npz", 0.7, "split", marks=nightly),
+        pytest.param("cohorts/tiny/model_ready/p1_1.zarr/c/0/0/0", 0.5, "pretrain", marks=nightly),
         ("models/tiny/model.safetensors", 0.9, "embed"),
     ],
 )
 def test_a_file_that_was_cut_short_is_named(study, file, share, reader):
     folder, _ = study
-    lose(folder, reader)
+    small.lose(folder, reader)
     path = folder / small.RESULTS / file
     path.write_bytes(path.read_bytes()[: int(share * path.stat().st_size)])
     status, printed = small.run(folder)

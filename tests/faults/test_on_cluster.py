@@ -1,7 +1,6 @@
 """Faults of a cluster, on a real SLURM of one node: results end as those of an undisturbed run."""
 
 import re
-import shutil
 import subprocess
 import sys
 import time
@@ -49,9 +48,7 @@ def running(study, request):
 
 def begin(folder, rule):
     """Remove what a rule and those after it made."""
-    for name in list(small.MADE)[list(small.MADE).index(rule) :]:
-        made = folder / small.RESULTS / small.MADE[name]
-        shutil.rmtree(made) if made.is_dir() else made.unlink(missing_ok=True)
+    small.lose(folder, rule)
     log = folder / small.RESULTS / f"logs/{rule}/tiny.log"
     log.unlink(missing_ok=True)
 
