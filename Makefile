@@ -16,8 +16,8 @@ OVERLAY = $(if $(STUDY),--configfile $(STUDY))
 # They write nothing that a run under way would miss.
 ASK = $(BIN)/snakemake --cores 1 --nolock --quiet all $(OVERLAY)
 
-.PHONY: help install browser demo plan check_env verify_data report clean_intermediate test real \
-  rulegraph lint audit clean
+.PHONY: help install browser demo plan check_env verify_data report clean_intermediate test cluster \
+  faults unlock real rulegraph lint audit clean
 
 help:
 	@grep -E '^[a-z_]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## */	/' | expand -t 20
@@ -61,6 +61,18 @@ test: $(INSTALLED) browser ## all tests
 
 real: $(INSTALLED) ## the real images beside the checkout, in full
 	$(BIN)/python -m pytest tests/real -m 'real' -s
+
+cluster: $(INSTALLED) ## the embedded study through a SLURM of one node, and its faults (root, hours)
+	$(BIN)/python -m pytest tests/workflow/test_slurm_study.py tests/faults/test_on_cluster.py \
+	  tests/workflow/test_slurm.py -m 'nightly or slow' -rP
+
+faults: $(INSTALLED) ## 200 faults at random moments, one by one; FAULTS=20 SEED=7
+	FAULTS_RECORD=benchmarks/faults.csv $(BIN)/python -m pytest tests/faults/test_bad_days.py -m 'not full'
+	$(BIN)/python -m tests.faults.chaos --faults $(or $(FAULTS),200) $(if $(SEED),--seed $(SEED)) \
+	  --record benchmarks/faults.csv; status=$$?; $(BIN)/python -m tests.faults.record; exit $$status
+
+unlock: $(INSTALLED) ## unlock this folder after a run was killed, unless something still writes
+	@$(BIN)/python -m workflow_scripts.unlock $(if $(STUDY),--configfile $(STUDY))
 
 rulegraph: $(INSTALLED) ## redraw docs/rulegraph.svg (needs graphviz)
 	@command -v dot >/dev/null || { [ "$$(id -u)" = 0 ] && apt-get install -y -qq graphviz >/dev/null; } || \

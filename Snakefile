@@ -1,6 +1,7 @@
 # The VirTues study. Targets: `all`, any figure (`fig2d`), `retrieve_all`, or any file.
 import os
 import sys
+import time
 
 from snakemake.utils import min_version
 
@@ -68,6 +69,8 @@ rule retrieve_all:
 
 onstart:
     refuse_a_missing_cluster()
+    refuse_a_read_only_place()
+    refuse_the_future()
     claim_results()
 
 

@@ -32,7 +32,7 @@ else:
         resources:
             gpu=gpus,
             mem_mb=megabytes(32000 if config["device"] == "cuda" else 4000),
-            runtime=24 * 60,
+            runtime=minutes(24 * 60),
         params:
             code=code("workflow_scripts/attention/attend.py"),
             attention={
@@ -69,7 +69,7 @@ else:
             f"{BENCH}/figures/figS20.tsv"
         resources:
             mem_mb=megabytes(4000),
-            runtime=60,
+            runtime=minutes(60),
         params:
             code=code("workflow_scripts/attention/figS20.py"),
             target=TARGETS["figS20"],

@@ -46,7 +46,7 @@ else:
         threads: SIGNATURES["threads"]
         resources:
             mem_mb=megabytes(48000 if config["device"] == "cuda" else 1000),
-            runtime=12 * 60,
+            runtime=minutes(12 * 60),
         params:
             code=code("workflow_scripts/biomarkers/find_signatures.py"),
             settings={key: SIGNATURES[key] for key in SEARCH},
@@ -75,7 +75,7 @@ else:
             f"{BENCH}/figures/fig5d.tsv"
         resources:
             mem_mb=megabytes(8000 if config["device"] == "cuda" else 2000),
-            runtime=2 * 60,
+            runtime=minutes(2 * 60),
         params:
             code=code("workflow_scripts/biomarkers/fig5d.py"),
             target=TARGETS["fig5d"],
@@ -101,7 +101,7 @@ else:
             f"{BENCH}/figures/fig5e.tsv"
         resources:
             mem_mb=megabytes(8000 if config["device"] == "cuda" else 1000),
-            runtime=2 * 60,
+            runtime=minutes(2 * 60),
         params:
             code=code("workflow_scripts/biomarkers/fig5e.py"),
             target=TARGETS["fig5e"],
@@ -126,7 +126,7 @@ else:
             f"{BENCH}/figures/fig5f.tsv"
         resources:
             mem_mb=megabytes(4000 if config["device"] == "cuda" else 1000),
-            runtime=60,
+            runtime=minutes(60),
         params:
             code=code("workflow_scripts/biomarkers/composition.py"),
             target=TARGETS["fig5f"],
@@ -171,7 +171,7 @@ else:
             f"{BENCH}/figures/fig5g.tsv"
         resources:
             mem_mb=megabytes(8000 if config["device"] == "cuda" else 1000),
-            runtime=60,
+            runtime=minutes(60),
         params:
             code=code("workflow_scripts/biomarkers/fig5g.py"),
             target=TARGETS["fig5g"],

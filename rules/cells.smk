@@ -10,9 +10,7 @@ TWINS = {
     if label in STUDY.cohorts[cohort].relabelled(config["archives"])
 }
 # Rivals serve some cohorts, and one has no cell tokens.
-SERVED = {
-    m: [t for t in (*TASKS, *TWINS.values()) if (m, t[0]) in CELLS_EMBEDDED] for m in MODELS
-}
+SERVED = {m: [t for t in (*TASKS, *TWINS.values()) if (m, t[0]) in CELLS_EMBEDDED] for m in MODELS}
 CELL_MODELS = [*dict.fromkeys(model for model, _ in CELLS_EMBEDDED), "mean_counts"]
 # cohort -> the instance that left it out, and the one that was trained on it alone
 LEFT_OUT = {
@@ -48,7 +46,7 @@ rule count_cells:
         f"{BENCH}/count_cells/{{cohort}}.tsv"
     resources:
         mem_mb=megabytes(8000 if config["device"] == "cuda" else 1000),
-        runtime=12 * 60,
+        runtime=minutes(12 * 60),
     params:
         code=code("workflow_scripts/cells/count_cells.py"),
         cohort_folder=lambda w: cohort_folder(w.cohort),
@@ -75,7 +73,7 @@ rule probe_cells:
     threads: config["embed"]["threads"]
     resources:
         mem_mb=megabytes(4000 + config["cells"]["memory_mb"]),
-        runtime=24 * 60,
+        runtime=minutes(24 * 60),
     params:
         code=code("workflow_scripts/cells/probe_cells.py"),
         tasks=lambda w: PROBED[w.model],
@@ -119,7 +117,7 @@ rule probe_panel:
         mem_mb=megabytes(
             (32000 if config["device"] == "cuda" else 4000) + config["cells"]["memory_mb"]
         ),
-        runtime=48 * 60,
+        runtime=minutes(48 * 60),
     params:
         code=code("workflow_scripts/cells/probe_panel.py"),
         tasks=[(config["scaling"]["cohort"], label) for label in config["scaling"]["labels"]],
@@ -160,7 +158,7 @@ rule fig3b:
         f"{BENCH}/figures/fig3b.tsv"
     resources:
         mem_mb=megabytes(8000 if config["device"] == "cuda" else 2000),
-        runtime=60,
+        runtime=minutes(60),
     params:
         **CELL_FIGURES,
         code=code("workflow_scripts/cells/draw_probes.py"),
@@ -232,7 +230,7 @@ rule figS15:
         f"{BENCH}/figures/figS15.tsv"
     resources:
         mem_mb=megabytes(8000 if config["device"] == "cuda" else 1000),
-        runtime=30,
+        runtime=minutes(30),
     params:
         code=code("workflow_scripts/cells/figS15.py"),
         target=TARGETS["figS15"],
@@ -260,7 +258,7 @@ rule fig3c:
         f"{BENCH}/figures/fig3c.tsv"
     resources:
         mem_mb=megabytes(2000),
-        runtime=30,
+        runtime=minutes(30),
     params:
         **CELL_FIGURES,
         code=code("workflow_scripts/cells/fig3c.py"),
@@ -288,7 +286,7 @@ rule fig3d:
         f"{BENCH}/figures/fig3d.tsv"
     resources:
         mem_mb=megabytes(2000),
-        runtime=30,
+        runtime=minutes(30),
     params:
         **CELL_FIGURES,
         code=code("workflow_scripts/cells/fig3d.py"),
@@ -332,7 +330,7 @@ rule embed_shared:
     resources:
         gpu=gpus,
         mem_mb=megabytes(32000 if config["device"] == "cuda" else 4000),
-        runtime=24 * 60,
+        runtime=minutes(24 * 60),
     params:
         code=code("workflow_scripts/cells/embed_shared.py"),
         settings=embed_settings,
@@ -362,7 +360,7 @@ rule transfer_labels:
     threads: config["embed"]["threads"]
     resources:
         mem_mb=megabytes(16000 if config["device"] == "cuda" else 2000),
-        runtime=12 * 60,
+        runtime=minutes(12 * 60),
     params:
         code=code("workflow_scripts/cells/transfer_labels.py"),
         settings=TRANSFER,
@@ -388,7 +386,7 @@ rule fig3f:
         f"{BENCH}/figures/fig3f.tsv"
     resources:
         mem_mb=megabytes(4000 if config["device"] == "cuda" else 2000),
-        runtime=30,
+        runtime=minutes(30),
     params:
         code=code("workflow_scripts/cells/fig3f.py"),
         target=TARGETS["fig3f"],
@@ -413,7 +411,7 @@ rule fig3g:
         f"{BENCH}/figures/fig3g.tsv"
     resources:
         mem_mb=megabytes(4000 if config["device"] == "cuda" else 2000),
-        runtime=30,
+        runtime=minutes(30),
     params:
         **CELL_FIGURES,
         code=code("workflow_scripts/cells/fig3g.py"),
@@ -442,7 +440,7 @@ rule export_cells:
         f"{BENCH}/export_cells/{{model}}_{{cohort}}.tsv"
     resources:
         mem_mb=megabytes(8000 if config["device"] == "cuda" else 2000),
-        runtime=120,
+        runtime=minutes(120),
     params:
         code=code("workflow_scripts/cells/export_cells.py"),
         simulated=config["simulated"],

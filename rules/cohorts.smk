@@ -18,7 +18,7 @@ if SIMULATED:
         threads: 2
         resources:
             mem_mb=megabytes(1000),
-            runtime=10,
+            runtime=minutes(10),
         params:
             code=code("demo/simulate.py"),
             cohorts=SIMULATED,
@@ -47,7 +47,7 @@ rule retrieve:
     resources:
         downloads=1,
         mem_mb=megabytes(1000),
-        runtime=24 * 60,
+        runtime=minutes(24 * 60),
     params:
         code=code("workflow_scripts/cohorts/retrieve.py"),
     message:
@@ -76,7 +76,7 @@ rule ingest:
     threads: config["cohort_threads"]
     resources:
         mem_mb=megabytes(2000 * config["cohort_threads"]),
-        runtime=12 * 60,
+        runtime=minutes(12 * 60),
     params:
         # The reader is imported by name, so it stands beside the script.
         code=lambda w: code(
@@ -112,7 +112,7 @@ rule reannotate:
     threads: config["cohort_threads"]
     resources:
         mem_mb=megabytes(8000),
-        runtime=12 * 60,
+        runtime=minutes(12 * 60),
     params:
         code=code("workflow_scripts/cohorts/reannotate.py"),
     message:
@@ -141,7 +141,7 @@ rule split:
         f"{BENCH}/split/{{cohort}}.tsv"
     resources:
         mem_mb=megabytes(2000),
-        runtime=60,
+        runtime=minutes(60),
     params:
         code=code("workflow_scripts/cohorts/split.py"),
         tissue=config["tissue"],
@@ -179,7 +179,7 @@ rule preprocess:
     threads: config["cohort_threads"]
     resources:
         mem_mb=megabytes(2000 * config["cohort_threads"]),
-        runtime=12 * 60,
+        runtime=minutes(12 * 60),
     params:
         code=code("workflow_scripts/cohorts/preprocess.py"),
         preprocess=config["preprocess"],
@@ -196,7 +196,7 @@ rule check_panel:
     localrule: True
     resources:
         mem_mb=megabytes(2000),
-        runtime=60,
+        runtime=minutes(60),
     params:
         cohort=config["cohort"],
         trained=[str(STUDY.cohorts[cohort].path) for cohort in STUDY.instances[VIRTUES]],

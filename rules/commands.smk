@@ -8,7 +8,7 @@ rule check_env:
     localrule: True
     resources:
         mem_mb=megabytes(1000),
-        runtime=10,
+        runtime=minutes(10),
     params:
         device=config["device"],
         attention=config["model"]["attention"],
@@ -27,7 +27,7 @@ rule verify_data:
     localrule: True
     resources:
         mem_mb=megabytes(500),
-        runtime=24 * 60,
+        runtime=minutes(24 * 60),
     params:
         archives=config["archives"],
         models=f"{R}/models",

@@ -1,6 +1,6 @@
 # Settings, checked, and the names that all rules share.
 from workflow_scripts.common.code_hash import code_hash as code
-from workflow_scripts.common.cluster import check_slurm
+from workflow_scripts.common.cluster import check_slurm, jobs_of, refuse_orphans
 from workflow_scripts.common.cohort import load_cohort
 from workflow_scripts.common.errors import InputError
 from workflow_scripts.common.provenance import listing
@@ -89,6 +89,11 @@ def megabytes(base):
     return lambda wildcards, attempt: base * min(attempt, 2)
 
 
+def minutes(base):
+    """Time, doubled once for the next attempt. A training needs none: the next job goes on."""
+    return lambda wildcards, attempt: base * min(attempt, 2)
+
+
 def refuse_a_missing_cluster():
     """Say in one sentence that SLURM or a partition is not there, instead of once per job."""
     if workflow.executor_plugin.name != "slurm":
@@ -97,6 +102,7 @@ def refuse_a_missing_cluster():
     asked = {job.rule.name: job.resources.get("slurm_partition") for job in jobs}
     try:
         check_slurm({rule: partition for rule, partition in asked.items() if partition})
+        refuse_orphans(jobs_of(os.getcwd()))
     except InputError as error:
         raise WorkflowError(str(error))
 
@@ -109,6 +115,37 @@ def claim_results():
         raise WorkflowError(str(error))
     if changed:
         logger.info(said(R, changed))
+
+
+def refuse_a_read_only_place():
+    """Say in one sentence that results cannot be written, instead of a traceback of Snakemake."""
+    for job in workflow.dag.needrun_jobs():
+        for path in (*job.output, *job.log):
+            folder = next(folder for folder in Path(path).absolute().parents if folder.exists())
+            if not os.access(folder, os.W_OK | os.X_OK):
+                raise WorkflowError(
+                    f"{folder}: rule {job.rule.name} cannot write here; have the file system mounted "
+                    "for writing or correct the permissions, and start again"
+                )
+
+
+def refuse_the_future():
+    """Name an input that a wrong clock has dated ahead.
+
+    Snakemake would run its job, hold the output for outdated and remove it: days of a training.
+    """
+    if workflow.executor_plugin.name == "touch":
+        return
+    for path in {path for job in workflow.dag.needrun_jobs() for path in job.input}:
+        stamp = os.path.join(path, ".snakemake_timestamp")
+        dated = stamp if os.path.exists(stamp) else path
+        ahead = os.path.getmtime(dated) - time.time() if os.path.exists(dated) else 0
+        if ahead > 60:
+            raise WorkflowError(
+                f"{path}: written in {ahead / 3600:.0f} h by the clock of this machine; correct the "
+                "clock if it is wrong, then date all results anew: the same command with --touch "
+                "--forceall"
+            )
 
 
 def cohort_folder(cohort):

@@ -16,7 +16,7 @@ rule embed:
     resources:
         gpu=gpus,
         mem_mb=megabytes(32000 if config["device"] == "cuda" else 4000),
-        runtime=24 * 60,
+        runtime=minutes(24 * 60),
     params:
         code=code("workflow_scripts/embed/embed.py"),
         settings=embed_settings,

@@ -23,7 +23,7 @@ rule retrieve_sequences:
     resources:
         downloads=1,
         mem_mb=megabytes(1000),
-        runtime=60,
+        runtime=minutes(60),
     params:
         code=code("workflow_scripts/markers/retrieve_sequences.py"),
         sequences=SEQUENCES,
@@ -46,7 +46,7 @@ rule retrieve_esm2:
     resources:
         downloads=1,
         mem_mb=megabytes(1000),
-        runtime=120,
+        runtime=minutes(120),
     params:
         url=config["markers"]["esm2"]["weights"],
     message:
@@ -68,7 +68,7 @@ rule embed_markers:
     threads: config["embed"]["threads"]
     resources:
         mem_mb=megabytes(8000),
-        runtime=120,
+        runtime=minutes(120),
     params:
         code=code("workflow_scripts/markers/embed_markers.py"),
         source=config["markers"]["source"],

@@ -20,7 +20,7 @@ rule fig1b:
         f"{BENCH}/figures/fig1b.tsv"
     resources:
         mem_mb=megabytes(1000),
-        runtime=10,
+        runtime=minutes(10),
     params:
         code=code("workflow_scripts/overview/fig1b.py"),
         target=TARGETS["fig1b"],
@@ -44,7 +44,7 @@ rule fig1c:
         f"{BENCH}/figures/fig1c.tsv"
     resources:
         mem_mb=megabytes(2000),
-        runtime=10,
+        runtime=minutes(10),
     params:
         code=code("workflow_scripts/overview/fig1c.py"),
         target=TARGETS["fig1c"],
@@ -65,7 +65,7 @@ rule figS1:
         f"{BENCH}/figures/figS1.tsv"
     resources:
         mem_mb=megabytes(1000),
-        runtime=10,
+        runtime=minutes(10),
     params:
         code=code("workflow_scripts/overview/figS1.py"),
         target=TARGETS["figS1"],
@@ -89,7 +89,7 @@ rule tableS1:
         f"{BENCH}/figures/tableS1.tsv"
     resources:
         mem_mb=megabytes(2000),
-        runtime=10,
+        runtime=minutes(10),
     params:
         code=code("workflow_scripts/overview/tableS1.py"),
         target=TARGETS["tableS1"],
@@ -114,7 +114,7 @@ rule tableS2:
         f"{BENCH}/figures/tableS2.tsv"
     resources:
         mem_mb=megabytes(1000),
-        runtime=10,
+        runtime=minutes(10),
     params:
         code=code("workflow_scripts/overview/tableS2.py"),
         target=TARGETS["tableS2"],
@@ -147,7 +147,7 @@ rule label_maps:
         f"{BENCH}/label_maps.tsv"
     resources:
         mem_mb=megabytes(2000),
-        runtime=10,
+        runtime=minutes(10),
     params:
         code=code("workflow_scripts/overview/label_maps.py"),
         targets=[TARGETS[table] for table in LABEL_MAPS],

@@ -173,7 +173,7 @@ else:
             cohort=OWN_ONLY,
         resources:
             mem_mb=megabytes(1000),
-            runtime=10,
+            runtime=minutes(10),
         params:
             code=code("workflow_scripts/own/list_markers.py"),
             trained={
@@ -289,7 +289,7 @@ else:
         resources:
             gpu=gpus,
             mem_mb=megabytes(32000 if config["device"] == "cuda" else 4000),
-            runtime=24 * 60,
+            runtime=minutes(24 * 60),
         params:
             code=code("workflow_scripts/own/stain_markers.py"),
             model=OWN.model,
@@ -323,7 +323,7 @@ else:
         resources:
             gpu=gpus,
             mem_mb=megabytes(32000 if config["device"] == "cuda" else 4000),
-            runtime=24 * 60,
+            runtime=minutes(24 * 60),
         params:
             code=code("workflow_scripts/own/embed_references.py"),
             model=OWN.model,
@@ -357,7 +357,7 @@ else:
         threads: config["embed"]["threads"]
         resources:
             mem_mb=megabytes(8000 if config["device"] == "cuda" else 2000),
-            runtime=12 * 60,
+            runtime=minutes(12 * 60),
         params:
             code=code("workflow_scripts/own/compare.py"),
             model=OWN.model,
@@ -400,7 +400,7 @@ else:
             cohort=OWN_ONLY,
         resources:
             mem_mb=megabytes(8000 if config["device"] == "cuda" else 2000),
-            runtime=120,
+            runtime=minutes(120),
         params:
             code=code("workflow_scripts/own/export_own.py"),
             model=OWN.model,
@@ -432,7 +432,7 @@ else:
             cohort=OWN_ONLY,
         resources:
             mem_mb=megabytes(4000),
-            runtime=60,
+            runtime=minutes(60),
         params:
             code=code("workflow_scripts/own/own_page.py"),
             own=OWN.settings,

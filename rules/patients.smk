@@ -33,7 +33,7 @@ else:
         threads: config["embed"]["threads"]
         resources:
             mem_mb=megabytes(8000 if config["device"] == "cuda" else 2000),
-            runtime=12 * 60,
+            runtime=minutes(12 * 60),
         params:
             code=code("workflow_scripts/patients/risk_groups.py"),
             models=RISK_MODELS,
@@ -60,7 +60,7 @@ else:
             f"{BENCH}/figures/fig4b.tsv"
         resources:
             mem_mb=megabytes(1000),
-            runtime=60,
+            runtime=minutes(60),
         params:
             code=code("workflow_scripts/patients/fig4b.py"),
             target=TARGETS["fig4b"],
@@ -87,7 +87,7 @@ else:
             f"{BENCH}/figures/fig4c.tsv"
         resources:
             mem_mb=megabytes(1000),
-            runtime=60,
+            runtime=minutes(60),
         params:
             code=code("workflow_scripts/patients/fig4c.py"),
             target=TARGETS["fig4c"],
@@ -114,7 +114,7 @@ else:
             f"{BENCH}/figures/fig4d.tsv"
         resources:
             mem_mb=megabytes(1000),
-            runtime=60,
+            runtime=minutes(60),
         params:
             code=code("workflow_scripts/patients/fig4d.py"),
             target=TARGETS["fig4d"],
@@ -140,7 +140,7 @@ else:
             f"{BENCH}/figures/figS18.tsv"
         resources:
             mem_mb=megabytes(1000),
-            runtime=60,
+            runtime=minutes(60),
         params:
             code=code("workflow_scripts/patients/figS18.py"),
             target=TARGETS["figS18"],

@@ -35,7 +35,7 @@ rule pretrain:
         mem_mb=megabytes(
             config["pretrain"]["processes"] * (64000 if config["device"] == "cuda" else 4000)
         ),
-        runtime=7 * 24 * 60 if config["device"] == "cuda" else 120,
+        runtime=minutes(7 * 24 * 60 if config["device"] == "cuda" else 120),
     params:
         code=code("workflow_scripts/pretrain/pretrain.py"),
         settings={k: v for k, v in config["pretrain"].items() if k not in OPERATION},
@@ -68,7 +68,7 @@ rule given_weights:
         instance=one_of(STUDY.given),
     resources:
         mem_mb=megabytes(2000),
-        runtime=10,
+        runtime=minutes(10),
     params:
         code=code("workflow_scripts/pretrain/given_weights.py"),
         cohorts=lambda w: STUDY.instances[w.instance],
@@ -94,7 +94,7 @@ rule retrieve_published:
     resources:
         downloads=1,
         mem_mb=megabytes(1000),
-        runtime=120,
+        runtime=minutes(120),
     params:
         code=code("workflow_scripts/pretrain/retrieve_published.py"),
         published=config["published"],
@@ -115,7 +115,7 @@ rule loss_curves:
         f"{BENCH}/figures/loss_curves.tsv"
     resources:
         mem_mb=megabytes(2000),
-        runtime=10,
+        runtime=minutes(10),
     params:
         code=code("workflow_scripts/pretrain/loss_curves.py"),
         simulated=config["simulated"],

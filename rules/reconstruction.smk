@@ -45,7 +45,7 @@ rule reconstruct:
     resources:
         gpu=gpus,
         mem_mb=megabytes(32000 if config["device"] == "cuda" else 4000),
-        runtime=24 * 60,
+        runtime=minutes(24 * 60),
     params:
         code=code("workflow_scripts/reconstruction/reconstruct.py"),
         settings=RECONSTRUCTION,
@@ -81,7 +81,7 @@ rule reconstruct_examples:
     resources:
         gpu=gpus,
         mem_mb=megabytes(16000 if config["device"] == "cuda" else 4000),
-        runtime=60,
+        runtime=minutes(60),
     params:
         code=code("workflow_scripts/reconstruction/reconstruct_examples.py"),
         settings=RECONSTRUCTION,
@@ -109,7 +109,7 @@ rule fig2a:
         f"{BENCH}/figures/fig2a.tsv"
     resources:
         mem_mb=megabytes(2000),
-        runtime=10,
+        runtime=minutes(10),
     params:
         code=code("workflow_scripts/reconstruction/draw_examples.py"),
         target=TARGETS["fig2a"],
@@ -180,7 +180,7 @@ rule fig2d:
         f"{BENCH}/figures/fig2d.tsv"
     resources:
         mem_mb=megabytes(4000),
-        runtime=60,
+        runtime=minutes(60),
     params:
         code=code("workflow_scripts/reconstruction/fig2d.py"),
         target=TARGETS["fig2d"],
@@ -208,7 +208,7 @@ rule figS11:
         f"{BENCH}/figures/figS11.tsv"
     resources:
         mem_mb=megabytes(4000),
-        runtime=60,
+        runtime=minutes(60),
     params:
         code=code("workflow_scripts/reconstruction/draw_markers.py"),
         target=TARGETS["figS11"],
@@ -256,7 +256,7 @@ rule draw_more_examples:
         f"{BENCH}/draw_more_examples.tsv"
     resources:
         mem_mb=megabytes(4000),
-        runtime=60,
+        runtime=minutes(60),
     params:
         code=code("workflow_scripts/reconstruction/draw_more_examples.py"),
         targets=[TARGETS[target] for target in MORE_EXAMPLES],
@@ -291,7 +291,7 @@ rule zero_shot_examples:
     resources:
         gpu=gpus,
         mem_mb=megabytes(16000 if config["device"] == "cuda" else 4000),
-        runtime=60,
+        runtime=minutes(60),
     params:
         code=code("workflow_scripts/reconstruction/zero_shot_examples.py"),
         settings=RECONSTRUCTION,
@@ -321,7 +321,7 @@ rule draw_zero_shot:
         f"{BENCH}/draw_zero_shot.tsv"
     resources:
         mem_mb=megabytes(2000),
-        runtime=10,
+        runtime=minutes(10),
     params:
         code=code("workflow_scripts/reconstruction/draw_zero_shot.py"),
         targets=[TARGETS[target] for target in ZERO_SHOT_EXAMPLES],
@@ -359,7 +359,7 @@ rule fig2f:
         f"{BENCH}/figures/fig2f.tsv"
     resources:
         mem_mb=megabytes(4000),
-        runtime=20,
+        runtime=minutes(20),
     params:
         code=code("workflow_scripts/reconstruction/fig2f.py"),
         target=TARGETS["fig2f"],
@@ -392,7 +392,7 @@ rule fig2h:
         f"{BENCH}/figures/fig2h.tsv"
     resources:
         mem_mb=megabytes(4000),
-        runtime=60,
+        runtime=minutes(60),
     params:
         code=code("workflow_scripts/reconstruction/fig2h.py"),
         target=TARGETS["fig2h"],

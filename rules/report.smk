@@ -15,7 +15,7 @@ rule record_not_run:
         f"{BENCH}/record_not_run.tsv"
     resources:
         mem_mb=megabytes(500),
-        runtime=10,
+        runtime=minutes(10),
     params:
         code=code("workflow_scripts/report/record_not_run.py"),
         reasons=NOT_RUN,
@@ -54,7 +54,7 @@ rule claims_table:
         f"{BENCH}/claims_table.tsv"
     resources:
         mem_mb=megabytes(500),
-        runtime=10,
+        runtime=minutes(10),
     params:
         code=code("workflow_scripts/report/claims_table.py"),
     message:
@@ -120,7 +120,7 @@ rule report:
         f"{BENCH}/report.tsv"
     resources:
         mem_mb=megabytes(1000),
-        runtime=10,
+        runtime=minutes(10),
     params:
         **REPORT,
         code=code("workflow_scripts/report/report.py"),
@@ -138,7 +138,7 @@ rule partial_report:
     localrule: True
     resources:
         mem_mb=megabytes(1000),
-        runtime=10,
+        runtime=minutes(10),
     params:
         **REPORT,
         files=REPORTED,

@@ -30,7 +30,7 @@ else:
         resources:
             gpu=gpus,
             mem_mb=megabytes(32000 if config["device"] == "cuda" else 4000),
-            runtime=12 * 60,
+            runtime=minutes(12 * 60),
         params:
             code=code("workflow_scripts/retrieval/embed_centres.py"),
             settings=embed_settings,
@@ -58,7 +58,7 @@ else:
             f"{BENCH}/match_tissues.tsv"
         resources:
             mem_mb=megabytes(4000 if config["device"] == "cuda" else 1000),
-            runtime=60,
+            runtime=minutes(60),
         params:
             code=code("workflow_scripts/retrieval/match_tissues.py"),
             cohort_folder=lambda w: SEARCHED_FOLDER,
@@ -80,7 +80,7 @@ else:
         threads: config["embed"]["threads"]
         resources:
             mem_mb=megabytes(16000 if config["device"] == "cuda" else 1000),
-            runtime=12 * 60,
+            runtime=minutes(12 * 60),
         params:
             code=code("workflow_scripts/retrieval/sketch_pixels.py"),
             cohort_folder=lambda w: SEARCHED_FOLDER,
@@ -106,7 +106,7 @@ else:
             f"{BENCH}/figures/fig4h.tsv"
         resources:
             mem_mb=megabytes(2000),
-            runtime=60,
+            runtime=minutes(60),
         params:
             code=code("workflow_scripts/retrieval/fig4h.py"),
             target=TARGETS["fig4h"],
@@ -136,7 +136,7 @@ else:
             f"{BENCH}/figures/fig4i.tsv"
         resources:
             mem_mb=megabytes(4000),
-            runtime=60,
+            runtime=minutes(60),
         params:
             code=code("workflow_scripts/retrieval/match_distance.py"),
             target=TARGETS["fig4i"],
@@ -188,7 +188,7 @@ else:
             f"{BENCH}/figures/fig4k.tsv"
         resources:
             mem_mb=megabytes(4000),
-            runtime=60,
+            runtime=minutes(60),
         params:
             code=code("workflow_scripts/retrieval/case_studies.py"),
             target=TARGETS["fig4k"],

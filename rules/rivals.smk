@@ -22,7 +22,7 @@ if RESNET_URL:
         resources:
             downloads=1,
             mem_mb=megabytes(1000),
-            runtime=60,
+            runtime=minutes(60),
         params:
             url=RESNET_WEIGHTS,
             sha256=config["rivals"]["resnet50"]["sha256"],
@@ -51,7 +51,7 @@ rule pretrain_rival:
         mem_mb=megabytes(
             config["pretrain"]["processes"] * (64000 if config["device"] == "cuda" else 4000)
         ),
-        runtime=7 * 24 * 60 if config["device"] == "cuda" else 120,
+        runtime=minutes(7 * 24 * 60 if config["device"] == "cuda" else 120),
     params:
         code=code("workflow_scripts/pretrain/pretrain_rival.py"),
         name=lambda w: TRAININGS[w.training][0],

@@ -37,7 +37,7 @@ rule fig1e:
     resources:
         gpu=gpus,
         mem_mb=megabytes(64000 if config["device"] == "cuda" else 4000),
-        runtime=120,
+        runtime=minutes(120),
     params:
         code=code("workflow_scripts/scaling/fig1e.py"),
         target=TARGETS["fig1e"],

@@ -45,7 +45,7 @@ else:
         resources:
             gpu=gpus,
             mem_mb=megabytes(4000 + 4 * config["tissue_tasks"]["memory_mb"]),
-            runtime=24 * 60,
+            runtime=minutes(24 * 60),
         params:
             code=code("workflow_scripts/patients/classify_tissues.py"),
             tasks=lambda w: CLASSIFIED[w.model],
@@ -88,7 +88,7 @@ else:
             f"{BENCH}/figures/fig4f.tsv"
         resources:
             mem_mb=megabytes(8000 if config["device"] == "cuda" else 2000),
-            runtime=60,
+            runtime=minutes(60),
         params:
             code=code("workflow_scripts/patients/fig4f.py"),
             target=TARGETS["fig4f"],
@@ -117,7 +117,7 @@ else:
             f"{BENCH}/figures/figS19.tsv"
         resources:
             mem_mb=megabytes(1000),
-            runtime=30,
+            runtime=minutes(30),
         params:
             code=code("workflow_scripts/patients/figS19.py"),
             target=TARGETS["figS19"],

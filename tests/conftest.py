@@ -33,37 +33,38 @@ def checkout(tmp_path_factory):
     missed here too. The reference data, where there is any, lies beside the copy as well.
     """
 
-    def copy(name):
-        folder = tmp_path_factory.mktemp(name) / "checkout"
-        listing = subprocess.run(
-            ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
-            cwd=ROOT,
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-        for file in filter(None, listing.stdout.split("\0")):
-            if (ROOT / file).exists():
-                (folder / file).parent.mkdir(parents=True, exist_ok=True)
-                shutil.copy2(ROOT / file, folder / file)
-        if SHARED.exists():
-            (folder.parent / "shared").symlink_to(SHARED)
-        return folder
+    return lambda name: copy_working_tree(tmp_path_factory.mktemp(name) / "checkout")
 
-    return copy
+
+def copy_working_tree(folder):
+    """Copy what git tracks or would track into `folder`, which is returned."""
+    listing = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    for file in filter(None, listing.stdout.split("\0")):
+        if (ROOT / file).exists():
+            (folder / file).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / file, folder / file)
+    if SHARED.exists():
+        (folder.parent / "shared").symlink_to(SHARED)
+    return folder
 
 
 @pytest.fixture(scope="session")
 def snakemake():
     """Return a function that runs snakemake in a folder and returns the finished process."""
 
-    def run(folder, *arguments):
+    def run(folder, *arguments, timeout=1500):
         command = [sys.executable, "-m", "snakemake", *map(str, arguments)]
         # One thread per job, as the Makefile sets it: tests run two at a time.
         environment = os.environ | {"OMP_NUM_THREADS": "1"}
         environment.pop("PYTHONPATH", None)
         return subprocess.run(
-            command, cwd=folder, env=environment, capture_output=True, text=True, timeout=1500
+            command, cwd=folder, env=environment, capture_output=True, text=True, timeout=timeout
         )
 
     return run

@@ -10,6 +10,8 @@ import time
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
+import psutil
+
 PACKAGES = ("slurmctld", "slurmd", "slurm-client", "munge")
 PROGRAMS = ("slurmctld", "slurmd", "sbatch", "munged")
 SETTINGS = Path("/etc/slurm")  # job steps of the executor look nowhere else
@@ -53,8 +55,8 @@ def one_node_cluster(folder):
     """Run SLURM while the block lasts, with its state and logs in `folder`.
 
     Packages are installed where they are missing, and stay; /etc/slurm is afterwards as before.
-    Another test run on the same machine waits. Raises Unavailable without root or apt-get, and
-    on a machine that belongs to a cluster.
+    Another test run on the same machine waits. Yields the Node. Raises Unavailable without root or
+    apt-get, and on a machine that belongs to a cluster.
     """
     if os.getuid() != 0:
         raise Unavailable("starting SLURM needs root")
@@ -73,9 +75,44 @@ def one_node_cluster(folder):
             (folder / name).mkdir()
         undo.enter_context(daemon("slurmctld", "-D", "-c"))
         undo.enter_context(daemon("slurmd", "-D", "-c"))
-        wait_until(lambda: "idle" in output("sinfo", "-h", "-o", "%T"), f"the node; see {folder}")
+        node = Node(undo.enter_context(ExitStack()))
+        wait_until(lambda: node.state() == "idle", f"the node; see {folder}")
         undo.callback(cancel_all)
-        yield
+        yield node
+
+
+class Node:
+    """The one node, whose daemon can be killed and started again."""
+
+    def __init__(self, undo):
+        self.undo = undo
+
+    def state(self):
+        """Return what the controller holds the node for: idle, mixed, down* ..."""
+        return output("sinfo", "-h", "-o", "%T").strip()
+
+    def kill(self, jobs=True):
+        """Kill the node's daemon, with `jobs` also all that runs in its jobs, and no more asked."""
+        names = ("slurmd", "slurmstepd") if jobs else ("slurmd",)
+        found = [p for p in psutil.process_iter(["name"]) if p.info["name"] in names]
+        steps = [child for p in found if p.info["name"] == "slurmstepd" for child in offspring(p)]
+        for process in [*found, *steps]:
+            with suppress(psutil.Error):
+                process.kill()
+        psutil.wait_procs(found, PATIENCE)
+
+    def start(self):
+        """Start the daemon again; it takes up the jobs that still run."""
+        self.undo.enter_context(daemon("slurmd", "-D"))
+        wait_until(lambda: self.state() in ("idle", "mixed", "allocated"), "the node to return")
+
+
+def offspring(process):
+    """Return all processes below one, none if it has just ended."""
+    try:
+        return process.children(recursive=True)
+    except psutil.Error:
+        return []
 
 
 def locked(file):

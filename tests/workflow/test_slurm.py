@@ -121,12 +121,30 @@ def minutes(limit):
 
 @pytest.mark.parametrize(("device", "gpus"), [("cpu", 0), ("cuda", 1)])
 def test_only_jobs_that_compute_on_the_device_ask_for_gpus(device, gpus):
-    jobs = planned_jobs(overrides={"device": device})
+    # The full study lacks jobs that need cohorts behind a login; the embedded one has them.
+    overrides = {"device": device}
+    jobs = planned_jobs(overrides=overrides)
+    jobs += planned_jobs([ROOT / "demo/study.yaml"], overrides)
     asked = {job.rule.name: job.resources.get("gpu", 0) for job in jobs}
     computing = {job.rule.name for job in jobs if "device" in job.params.keys()}
     profile = (ROOT / "slurm/config.yaml").read_text()
-    assert computing == set(re.findall(r"^#  (\w+): .*partition: gpu", profile, re.M))
+    named = set(re.findall(r"^#  (\w+): .*partition: gpu", profile, re.M))
+    lacking = "\n".join(f"#  {name}: {{slurm_partition: gpu}}" for name in computing - named)
+    assert not lacking, f"slurm/config.yaml: add below `#set-resources:`\n{lacking}"
+    assert not named - computing, "slurm/config.yaml: these need no GPU, remove their lines"
     assert asked == {name: gpus if name in computing else 0 for name in asked}
+
+
+def test_a_second_attempt_asks_for_more_memory_and_time():
+    """A job that SLURM ended for either would end so again; a training goes on instead."""
+    for job in planned_jobs([ROOT / "demo/study.yaml"]):
+        if job.is_local or job.rule.name == "all":
+            continue
+        memory, time = job.resources.mem_mb, job.resources.runtime
+        job.attempt = 2
+        assert job.resources.mem_mb == 2 * memory, f"{job.rule.name}: write mem_mb=megabytes(...)"
+        longer = job.resources.runtime == 2 * time or job.rule.name.startswith("pretrain")
+        assert longer, f"{job.rule.name}: write runtime=minutes(...)"
 
 
 def test_the_full_study_is_planned_without_a_cluster(snakemake, checkout):

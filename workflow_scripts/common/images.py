@@ -6,6 +6,8 @@ import numpy as np
 import zarr
 from zarr.codecs import BloscCodec
 
+from workflow_scripts.common.errors import InputError
+
 # Measured on 128 px crops: lz4 with bitshuffle reads 2.7 times faster than zstd.
 BLOSC = BloscCodec(cname="lz4", shuffle="bitshuffle")
 
@@ -87,10 +89,24 @@ def write_labels(path, mask, name="cells"):
 
 
 def read_ome_zarr(path):
-    """Return the image [C, H, W] of an OME-Zarr file and its channel names."""
+    """Return the image [C, H, W] of an OME-Zarr file and its channel names.
+
+    InputError if a file of it is empty.
+    """
+    refuse_empty_files(path)
     group = zarr.open_group(str(path), mode="r")
     names = [channel["label"] for channel in group.attrs["ome"]["omero"]["channels"]]
     return group["0"][:], names
+
+
+def refuse_empty_files(path):
+    """Raise InputError if a file of a zarr store is empty, which zarr reads as zeros."""
+    for file in Path(path).rglob("*"):
+        if file.is_file() and file.stat().st_size == 0:
+            raise InputError(
+                f"{file}: the file is empty, so it was cut short; delete {Path(path).parent} and "
+                "start again, or bring it again if it is data of yours"
+            )
 
 
 def write_mask(path, mask):

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from workflow_scripts.common.access import redact
 from workflow_scripts.common.errors import InputError
+from workflow_scripts.common.failures import end_with_scheduler, explain
 from workflow_scripts.common.manifest import write_manifests
 
 log = logging.getLogger("virtues")
@@ -32,20 +33,26 @@ def run(main, script_globals):
         from workflow_scripts.common.mock import snakemake_from_command_line
 
         snakemake = snakemake_from_command_line(Path(script_globals["__file__"]).stem, sys.argv[1:])
-    configure_logging(snakemake.log[0] if snakemake.log else None)
     try:
+        configure_logging(snakemake.log[0] if snakemake.log else None)
+        end_with_scheduler()
         main(snakemake)
         write_manifests(snakemake)
     except InputError as error:
         log.error("%s", error)
         sys.exit(1)
-    except Exception:
-        log.exception("rule %s failed", snakemake.rule)
+    except Exception as error:
+        sentence = explain(error, list(snakemake.input), list(snakemake.output))
+        if sentence:
+            log.error("%s", sentence)
+        else:
+            log.exception("rule %s failed", snakemake.rule)
         sys.exit(1)
 
 
 def configure_logging(path=None):
     """Send one line per step to the rule's log file and to stderr."""
+    logging.raiseExceptions = False  # on a full disk they would bury what is said of it
     handlers = [logging.StreamHandler()]
     if path:
         os.makedirs(os.path.dirname(path) or ".", exist_ok=True)

@@ -73,7 +73,7 @@ class ModelReadyImage:
         if meta["data_type"] != "float16" or sharding["name"] != "sharding_indexed":
             raise InputError(
                 f"{path}: expected float16 in one shard, found {meta['data_type']} in codec "
-                f"{sharding['name']}; delete it and run preprocess again"
+                f"{sharding['name']}; delete {Path(path).parent} and start again"
             )
         chunk = sharding["configuration"]["chunk_shape"][-1]
         _, height, width = meta["chunk_grid"]["configuration"]["chunk_shape"]
@@ -118,7 +118,7 @@ def _chunk_table(shard, shape):
     if not whole or google_crc32c.value(table) != int.from_bytes(stored, "little"):
         raise InputError(
             f"{shard}: expected a table of {shape[0]} x {shape[1]} chunks at its end, found "
-            "something else, so it was cut short; delete it and run preprocess again"
+            f"something else, so it was cut short; delete {Path(shard).parents[4]} and start again"
         )
     return np.frombuffer(table, dtype="<u8").reshape(shape)
 

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 from workflow_scripts.common.errors import InputError
+from workflow_scripts.common.failures import end_with_scheduler
 from workflow_scripts.common.job import FORMAT, log
 from workflow_scripts.common.training.processes import Processes
 from workflow_scripts.pretrain.instance import train_instance
@@ -19,6 +20,7 @@ def main(job_file):
     handler = logging.FileHandler(job["log"], mode="a")
     level = logging.ERROR if processes.rank else logging.INFO
     logging.basicConfig(level=level, handlers=[handler], force=True, **FORMAT)
+    end_with_scheduler()
     try:
         train = train_rival if "rival" in job else train_instance
         train(job, processes)

@@ -76,7 +76,7 @@ def test_a_shard_that_was_cut_short_is_refused(tmp_path, share):
     shard = tmp_path / "t.zarr/c/0/0/0"
     whole = shard.read_bytes()
     shard.write_bytes(whole[: int(share * len(whole))])
-    with pytest.raises(InputError, match=r"a table of 5 x 5 chunks .* run preprocess again"):
+    with pytest.raises(InputError, match=r"a table of 5 x 5 chunks .* delete .* and start again"):
         ModelReadyImage.open(tmp_path / "t.zarr")
 
 

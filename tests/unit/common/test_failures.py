@@ -1,0 +1,172 @@
+"""What is said of a full disk and of damaged files, and jobs that end with their scheduler."""
+
+import errno
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pandas as pd
+import psutil
+import pytest
+import zarr
+from safetensors.numpy import save_file
+
+from workflow_scripts import unlock
+from workflow_scripts.common.cluster import jobs_of, refuse_orphans
+from workflow_scripts.common.damage import damaged
+from workflow_scripts.common.errors import InputError
+from workflow_scripts.common.failures import explain
+from workflow_scripts.common.images import read_ome_zarr, write_mask, write_ome_zarr
+from workflow_scripts.common.model_ready import write_model_ready
+
+
+def table(path):
+    pd.DataFrame({"a": np.arange(1000)}).to_parquet(path)
+
+
+def mask(path):
+    write_mask(path, np.random.default_rng(0).integers(9, size=(50, 50)))
+
+
+def weights(path):
+    save_file({"w": np.ones((20, 20), np.float32)}, path)
+
+
+def image(path):
+    write_ome_zarr(path, np.random.default_rng(0).random((2, 40, 40), np.float32), ["a", "b"])
+
+
+def model_ready(path):
+    pixels = np.random.default_rng(0).random((2, 70, 70)).astype(np.float16)
+    write_model_ready(path, pixels, ["a", "b"], ["P1", "P2"], 32)
+
+
+def tokens(path):
+    array = zarr.create_array(path, shape=(30, 4), chunks=(10, 4), dtype="float32")
+    array[:] = np.random.default_rng(0).random((30, 4))
+
+
+def card(path):
+    path.write_text('{"accessions": ["P1"]}')
+
+
+WRITERS = {
+    "a.parquet": table,
+    "a.npz": mask,
+    "a.safetensors": weights,
+    "a.ome.zarr": image,
+    "a.zarr": model_ready,
+    "niche.zarr": tokens,
+    "a.json": card,
+}
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3, 0.9, 0.999])
+@pytest.mark.parametrize("name", WRITERS)
+def test_a_file_that_was_cut_short_is_found(tmp_path, name, share):
+    folder = tmp_path / "input"
+    folder.mkdir()
+    WRITERS[name](folder / name)
+    (folder / "notes.txt").write_text("of another kind")
+    assert damaged([folder, folder / name, tmp_path / "absent.json"]) is None
+    files = [path for path in [folder / name, *(folder / name).rglob("*")] if path.is_file()]
+    largest = max(files, key=lambda path: path.stat().st_size)
+    largest.write_bytes(largest.read_bytes()[: int(share * largest.stat().st_size)])
+    path, file, reason = damaged([folder])
+    assert (path, file) == (folder, folder / name) and reason
+    sentence = explain(ValueError("nonsense"), [str(folder)], [])
+    assert sentence.startswith(f"{folder / name}: damaged or cut short (")
+    assert sentence.endswith(f"; delete {folder} and start again.")
+
+
+def test_zarr_reads_an_empty_file_as_zeros_and_we_do_not(tmp_path):
+    image(tmp_path / "a.ome.zarr")
+    (tmp_path / "a.ome.zarr/0/c/0/0/0").write_bytes(b"")
+    assert not zarr.open_group(tmp_path / "a.ome.zarr", mode="r")["0"][:].any()
+    with pytest.raises(InputError, match="0/0/0: the file is empty, .* delete .* and start again"):
+        read_ome_zarr(tmp_path / "a.ome.zarr")
+
+
+@pytest.mark.parametrize(
+    ("error", "sentence"),
+    [
+        (OSError(errno.ENOSPC, "no", "r/a.csv"), r"r/a.csv: no room is left on its disk; make"),
+        (OSError(errno.EDQUOT, "no"), r"r/out.csv: your quota of its disk is used up"),
+        (OSError(errno.EROFS, "no", "r/a"), r"r/a: its file system can only be read"),
+        (PermissionError(errno.EACCES, "no", "r/a"), r"r/a: writing or reading it is not perm"),
+        (RuntimeError("I/O error: full (os error 28)"), r"r/out.csv: no room is left"),
+    ],
+)
+def test_a_disk_that_takes_no_more(error, sentence):
+    try:
+        raise RuntimeError("what a library makes of it") from error
+    except RuntimeError as wrapped:
+        assert explain(wrapped, [], ["r/out.csv"]).startswith(sentence)
+
+
+def test_a_fault_of_the_code_is_not_explained_away(tmp_path):
+    table(tmp_path / "a.parquet")
+    assert explain(KeyError("x"), [str(tmp_path / "a.parquet")], []) is None
+
+
+SCHEDULER = """
+import subprocess, sys, time
+job = "from workflow_scripts.common.failures import end_with_scheduler; end_with_scheduler(0.05)"
+job += "; import time; time.sleep(60)"
+print(subprocess.Popen([sys.executable, "-c", job]).pid, flush=True)
+time.sleep(60)
+"""
+
+
+@pytest.mark.parametrize(("name", "ends"), [("snakemake", True), ("another", False)])
+def test_a_job_ends_with_its_scheduler_and_not_with_others(tmp_path, name, ends):
+    path = tmp_path / f"{name}.py"
+    path.write_text(SCHEDULER)
+    scheduler = subprocess.Popen([sys.executable, path], stdout=subprocess.PIPE, text=True)
+    job = psutil.Process(int(scheduler.stdout.readline()))
+    try:
+        time.sleep(1.5)  # the job has begun to watch
+        assert job.is_running()
+        scheduler.send_signal(signal.SIGKILL)
+        scheduler.wait()
+        _, alive = psutil.wait_procs([job], timeout=10 if ends else 1)
+        assert bool(alive) != ends
+    finally:
+        for process in (job, scheduler):
+            try:
+                process.kill()
+            except (psutil.NoSuchProcess, ProcessLookupError):
+                continue
+
+
+@pytest.fixture
+def queue(tmp_path, monkeypatch):
+    """A stand-in for squeue, with jobs of this folder and of others."""
+    program = tmp_path / "bin/squeue"
+    program.parent.mkdir()
+    here = os.getcwd()
+    lines = [f"12 R {here}", f"9 PD {here}", f"13 CG {here}", f"14 R {here}2", f"12 R {here}"]
+    program.write_text("#!/bin/sh\ncat <<E\n" + "\n".join(lines) + "\nE\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(program.parent), prepend=os.pathsep)
+
+
+def test_jobs_of_an_earlier_run_are_found_and_named(queue):
+    assert jobs_of(os.getcwd()) == ["9", "12"]
+    with pytest.raises(InputError, match="in the queue: 9 12; wait .* `scancel 9 12`, then start"):
+        refuse_orphans(jobs_of(os.getcwd()))
+    refuse_orphans([])
+
+
+def test_unlocking_is_refused_while_jobs_of_the_queue_write(queue, tmp_path, monkeypatch):
+    monkeypatch.setattr(unlock, "LOCKS", tmp_path)
+    (tmp_path / "0.input.lock").touch()
+    monkeypatch.setattr(unlock, "running", lambda folder: [])
+    with pytest.raises(SystemExit, match=r"still write into it \(9 12\); .* `scancel 9 12`"):
+        unlock.main()
+    monkeypatch.setattr(unlock, "running", lambda folder: [4711])
+    with pytest.raises(SystemExit, match=r"locked by a run that is going on \(process 4711\)"):
+        unlock.main()

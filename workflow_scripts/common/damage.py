@@ -1,0 +1,73 @@
+"""Whether a file that an earlier job wrote is still whole: looked at when a job has failed."""
+
+import itertools
+import json
+import zipfile
+from pathlib import Path
+
+import pyarrow.parquet
+import zarr
+from safetensors import safe_open
+
+from workflow_scripts.common.images import refuse_empty_files
+
+
+def damaged(paths):
+    """Return (path, file below it, what is wrong) of the first damaged file, or None.
+
+    Read are tables, archives of arrays, weights, zarr stores and JSON; files of other kinds are
+    taken to be whole. A path may be a folder.
+    """
+    for path in map(Path, paths):
+        for file in _files(path):
+            try:
+                CHECKS[file.suffix](file)
+            except Exception as error:  # whatever a library makes of nonsense
+                return path, file, f"{error}".strip().split("\n")[0] or type(error).__name__
+    return None
+
+
+def _files(path):
+    """Yield the files and zarr stores below a path that can be checked."""
+    if path.suffix in CHECKS and path.exists():
+        yield path
+    elif path.is_dir():
+        for child in sorted(path.iterdir()):
+            yield from _files(child)
+
+
+def _check_parquet(path):
+    table = pyarrow.parquet.ParquetFile(path)
+    for group in range(table.num_row_groups):
+        table.read_row_group(group)
+
+
+def _check_npz(path):
+    with zipfile.ZipFile(path) as archive:
+        if (member := archive.testzip()) is not None:
+            raise ValueError(f"its member {member} is damaged")
+
+
+def _check_safetensors(path):
+    with safe_open(path, framework="np") as file:
+        file.keys()
+
+
+def _check_zarr(path):
+    refuse_empty_files(path)
+    store = zarr.open(path, mode="r")
+    arrays = [array for _, array in store.arrays()] if isinstance(store, zarr.Group) else [store]
+    for array in arrays:
+        step = array.shards or array.chunks
+        starts = (range(0, size, side) for size, side in zip(array.shape, step, strict=True))
+        for start in itertools.product(*starts):
+            array[tuple(slice(at, at + side) for at, side in zip(start, step, strict=True))]
+
+
+CHECKS = {
+    ".parquet": _check_parquet,
+    ".npz": _check_npz,
+    ".safetensors": _check_safetensors,
+    ".zarr": _check_zarr,
+    ".json": lambda path: json.loads(path.read_text(encoding="utf-8")),
+}
