@@ -35,7 +35,7 @@ rule pretrain:
         mem_mb=megabytes(
             config["pretrain"]["processes"] * (64000 if config["device"] == "cuda" else 4000)
         ),
-        runtime=minutes(7 * 24 * 60 if config["device"] == "cuda" else 120),
+        runtime=7 * 24 * 60 if config["device"] == "cuda" else 120,
     params:
         code=code("workflow_scripts/pretrain/pretrain.py"),
         settings={k: v for k, v in config["pretrain"].items() if k not in OPERATION},

@@ -51,7 +51,7 @@ rule pretrain_rival:
         mem_mb=megabytes(
             config["pretrain"]["processes"] * (64000 if config["device"] == "cuda" else 4000)
         ),
-        runtime=minutes(7 * 24 * 60 if config["device"] == "cuda" else 120),
+        runtime=7 * 24 * 60 if config["device"] == "cuda" else 120,
     params:
         code=code("workflow_scripts/pretrain/pretrain_rival.py"),
         name=lambda w: TRAININGS[w.training][0],
