@@ -31,6 +31,7 @@ include: "rules/embed.smk"
 include: "rules/reconstruction.smk"
 include: "rules/cells.smk"
 include: "rules/retrieval.smk"
+include: "rules/response.smk"
 include: "rules/report.smk"
 
 

@@ -1,0 +1,1 @@
+"""Treatment response: signatures of cells, and their transfer to another cohort (Fig. 5)."""
