@@ -100,3 +100,156 @@ rule fig5b:
         "Drawing fig5b"
     script:
         "../workflow_scripts/biomarkers/fig5b.py"
+
+
+TRANSFERRED_TO = config["meyer_transfer"]
+SECOND = STUDY.cohorts.get(TRANSFERRED_TO["cohort"])
+SECOND_TASKS = {
+    what: SECOND.tasks.get(TRANSFERRED_TO[what]) if SECOND else None
+    for what in ("survival", "groups", "phenotype")
+}
+# The rule is not there where the cohort is not in which signatures are looked for.
+SIGNATURES_SOUGHT = workflow.is_rule("find_signatures")
+NO_SIGNATURE_TRANSFER = "" if SECOND else STUDY.why_not(TRANSFERRED_TO["cohort"])
+if not SIGNATURES_SOUGHT:
+    NO_SIGNATURE_TRANSFER = "no signatures of response are looked for in this study"
+elif SECOND and (VIRTUES, SECOND.id) not in CELLS_EMBEDDED:
+    NO_SIGNATURE_TRANSFER = f"{VIRTUES} is not among the models of this study"
+CARRIED = f"{R}/tasks/biomarkers/{VIRTUES}"
+ENOUGH = ("group_order", "ratios", "high", "low", "orientation", "bootstrap", "permutations")
+FORESTS = ("trees", "depth", "held_out", "folds", "bootstrap", "tumour", "ratios", "label")
+PLACES = ("cohort", "survival", "groups", "phenotype")
+CURVES = dict(
+    code=code("workflow_scripts/biomarkers/survival_curves.py"),
+    settings={key: TRANSFERRED_TO[key] for key in ENOUGH},
+    unit=(SECOND_TASKS["survival"] or {}).get("unit", "time"),
+    reason=NO_SIGNATURE_TRANSFER,
+    seed=SEEDS[0],
+    simulated=config["simulated"],
+)
+
+
+rule transfer_signatures:
+    input:
+        searched=f"{CARRIED}/cells.parquet",
+        signatures=f"{CARRIED}/signatures.parquet",
+        facts=f"{CARRIED}/signatures.json",
+        source=f"{R}/embeddings/{VIRTUES}/{RESPONSE['cohort']}",
+        target=f"{R}/embeddings/{VIRTUES}/{TRANSFERRED_TO['cohort']}",
+        cells=f"{cohort_folder(TRANSFERRED_TO['cohort'])}/metadata/cells.parquet",
+        tissues=f"{cohort_folder(TRANSFERRED_TO['cohort'])}/metadata/tissues.parquet",
+    output:
+        cells=f"{CARRIED}/transferred.parquet",
+        patients=f"{CARRIED}/transferred_patients.parquet",
+        facts=f"{CARRIED}/transferred.json",
+    log:
+        f"{LOGS}/transfer_signatures.log",
+    benchmark:
+        f"{BENCH}/transfer_signatures.tsv"
+    threads: TRANSFERRED_TO["threads"]
+    resources:
+        mem_mb=megabytes(16000 if config["device"] == "cuda" else 1000),
+        runtime=12 * 60,
+    params:
+        code=code("workflow_scripts/biomarkers/transfer_signatures.py"),
+        settings={key: TRANSFERRED_TO[key] for key in (*FORESTS, *PLACES)},
+        tasks=SECOND_TASKS,
+        cohort_folder=cohort_folder(TRANSFERRED_TO["cohort"]),
+        seed=SEEDS[0],
+    message:
+        "Carrying signatures to {TRANSFERRED_TO[cohort]}"
+    script:
+        "../workflow_scripts/biomarkers/transfer_signatures.py"
+
+
+# What the figures read; nothing where nothing is transferred.
+CARRIED_FILES = dict(
+    patients=[] if NO_SIGNATURE_TRANSFER else rules.transfer_signatures.output.patients,
+    facts=[] if NO_SIGNATURE_TRANSFER else rules.transfer_signatures.output.facts,
+    metrics=[] if NO_SIGNATURE_TRANSFER else f"{R}/models/{VIRTUES}/metrics.json",
+)
+
+
+rule fig5i:
+    input:
+        **CARRIED_FILES,
+        cells=[] if NO_SIGNATURE_TRANSFER else rules.transfer_signatures.output.cells,
+    output:
+        numbers=f"{R}/figures/fig5i/numbers.json",
+    log:
+        f"{LOGS}/figures/fig5i.log",
+    benchmark:
+        f"{BENCH}/figures/fig5i.tsv"
+    resources:
+        mem_mb=megabytes(2000 if config["device"] == "cuda" else 1000),
+        runtime=60,
+    params:
+        code=code("workflow_scripts/biomarkers/fig5i.py"),
+        target=TARGETS["fig5i"],
+        phenotypes=list((SECOND_TASKS["phenotype"] or {}).get("classes", {})),
+        bootstrap=TRANSFERRED_TO["bootstrap"],
+        reason=NO_SIGNATURE_TRANSFER,
+        seed=SEEDS[0],
+        simulated=config["simulated"],
+    message:
+        "Drawing fig5i"
+    script:
+        "../workflow_scripts/biomarkers/fig5i.py"
+
+
+rule fig5j:
+    input:
+        **CARRIED_FILES,
+    output:
+        numbers=f"{R}/figures/fig5j/numbers.json",
+    log:
+        f"{LOGS}/figures/fig5j.log",
+    benchmark:
+        f"{BENCH}/figures/fig5j.tsv"
+    resources:
+        mem_mb=megabytes(1000),
+        runtime=60,
+    params:
+        **CURVES,
+        target=TARGETS["fig5j"],
+        systems=["ours", "ratio_cd4"],
+    message:
+        "Drawing fig5j"
+    script:
+        "../workflow_scripts/biomarkers/survival_curves.py"
+
+
+use rule fig5j as figS23 with:
+    output:
+        numbers=f"{R}/figures/figS23/numbers.json",
+    log:
+        f"{LOGS}/figures/figS23.log",
+    benchmark:
+        f"{BENCH}/figures/figS23.tsv"
+    params:
+        **CURVES,
+        target=TARGETS["figS23"],
+        systems=["meyer", "ratio_cd8", "ratio_b"],
+    message:
+        "Drawing figS23"
+
+
+rule fig5k:
+    input:
+        **CARRIED_FILES,
+    output:
+        numbers=f"{R}/figures/fig5k/numbers.json",
+    log:
+        f"{LOGS}/figures/fig5k.log",
+    benchmark:
+        f"{BENCH}/figures/fig5k.tsv"
+    resources:
+        mem_mb=megabytes(1000),
+        runtime=60,
+    params:
+        **CURVES | {"code": code("workflow_scripts/biomarkers/fig5k.py")},
+        target=TARGETS["fig5k"],
+    message:
+        "Drawing fig5k"
+    script:
+        "../workflow_scripts/biomarkers/fig5k.py"

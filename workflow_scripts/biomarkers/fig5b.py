@@ -21,8 +21,10 @@ SAME = 1e-9  # relative spread below which points have no density
 
 
 def arrows(centres, points, times):
-    """Return displacements between the medians of barycentres: model, group, start, end, dx, dy,
-    and length over the spread of all points of that map."""
+    """Return displacements between the medians of barycentres: model, group, start, end, dx, dy.
+
+    `length` is over the root mean squared distance of two points of that map.
+    """
     rows = []
     for (model, group), part in centres.groupby(["model", "group"], sort=False):
         cloud = points.loc[points["model"] == model, ["x", "y"]]
@@ -100,9 +102,7 @@ def statements(table, models, repeats, seed, weights):
         reason = f"difference of mean shifts {gap:.3g}"
         reason += f" ({low:.3g} to {high:.3g})" if low is not None else ""
         careful = (p, "Mann-Whitney p over patients")
-        numbers["C150"] = number(
-            gap > 0, n=len(responds), careful=careful, reason=reason, **shared
-        )
+        numbers["C150"] = number(gap > 0, n=len(responds), careful=careful, reason=reason, **shared)
     if len(ours) and len(other):
         both = ours.join(other, rsuffix="_other", how="inner")
         gap = (both["relative"] - both["relative_other"]).mean()
@@ -148,13 +148,12 @@ def draw(points, centres, models, times):
                 if len(centre):
                     path.append(centre.median().to_numpy())
                 draw_path(axis, path)
-                axis.set_title(time if axis in axes[0] else "", fontsize=6)
-                axis.set_xlabel(f"{rows['patient_id'].nunique()} patients", fontsize=5)
+                if axis in axes[0]:
+                    above = name(model) if step == len(times) // 2 else ""
+                    axis.set_title(f"{above}\n{time}", fontsize=6)
+                axis.set_xlabel(f"n = {rows['patient_id'].nunique()}", fontsize=5)
             if place == 0:
                 row[0].set_ylabel(LABELS[group])
-        x = (place + 0.5) / len(models)
-        figure.text(x, 1.0, name(model), ha="center", va="top", fontsize=7, fontweight="bold")
-    figure.get_layout_engine().set(rect=(0, 0, 1, 0.95))
     return figure
 
 

@@ -41,7 +41,11 @@ def spread(array, cells):
     count, total, squares = 0, 0.0, 0.0
     for _, rows in cells.groupby("tissue_id"):
         tokens = array.oindex[rows["position"].to_numpy(int)].astype(np.float64)
-        count, total, squares = count + len(rows), total + tokens.sum(0), squares + (tokens**2).sum()
+        count, total, squares = (
+            count + len(rows),
+            total + tokens.sum(0),
+            squares + (tokens**2).sum(),
+        )
     return 2 * (squares / count - float(((total / count) ** 2).sum()))
 
 
@@ -133,7 +137,7 @@ def barycentres(points, settings, seed):
 
 
 def main(snakemake):
-    """Measure every model on the same cells; where a column is absent, write empty tables and why."""
+    """Measure every model on the same cells; where that is impossible, write why."""
     params, out = snakemake.params, snakemake.output
     settings, status = params.settings, "done"
     tables = {"shifts": [], "points": [], "centres": []}

@@ -21,7 +21,7 @@ class Transport:
     """What a plan between two sets of cells, of equal weight within each, costs.
 
     cost: sum of pi times squared distances. error: L1 distance of the plan's marginals from what
-    they should be. bound: no plan at all costs less than this (by duality), with entropy or without.
+    they should be. bound: no plan at all costs less (by duality), with entropy or without.
     epsilon: in the units of the cost. rounds: updates of both potentials.
     """
 
@@ -43,10 +43,10 @@ def entropic_transport(a_nD, b_mD, epsilon, tolerance, max_rounds, relative=True
     """Return the entropic `Transport` between tokens on one device, computed in their precision.
 
     `epsilon` is the weight of sum(pi log pi), `relative` to the mean squared distance or in the
-    units of the cost. Sinkhorn's updates run on potentials, over-relaxed; epsilon falls to its value
-    first, so that every update starts close to its end. They stop once the L1 error of the marginals
-    is below `tolerance`, or after `max_rounds`. Mass that then still lacks at a cell is charged at
-    that cell's potential, which leaves an error of second order in what lacks.
+    units of the cost. Sinkhorn's updates run on potentials, over-relaxed; epsilon falls to its
+    value first, so that every update starts close to its end. They stop once the L1 error of the
+    marginals is below `tolerance`, or after `max_rounds`. Mass that then still lacks at a cell is
+    charged at that cell's potential, which leaves an error of second order in what lacks.
     """
     unit = mean_squared_distance(a_nD, b_mD)
     if unit == 0:
@@ -57,7 +57,9 @@ def entropic_transport(a_nD, b_mD, epsilon, tolerance, max_rounds, relative=True
     columns = rows.transposed()
     f, g = a_nD.new_zeros(len(a_nD)), b_mD.new_zeros(len(b_mD))
     current, relax, least = max(1.0, final), 1.0, torch.inf
-    for rounds in range(1, max_rounds + 1):
+    rounds = 0
+    while rounds < max_rounds:
+        rounds += 1
         f = torch.lerp(f, rows.soft_minimum(g, current), relax)
         wanted = columns.soft_minimum(f, current)
         error = _lacking(g, wanted, current).abs().mean().item()

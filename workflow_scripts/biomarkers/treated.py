@@ -11,11 +11,12 @@ GROUPS = ("responder", "non_responder")
 def treated_tissues(tissues, task, settings, where):
     """Return the tissues of patients with the treatment in question and a known response.
 
-    `tissues`: table of a published cohort by tissue id; `task`: the response of a cohort file, whose
-    first class is a response, and whose own `where` is replaced by `settings["patients"]`, columns
-    and their values. Returns a table tissue_id, patient_id, time, group, per_protocol (bool), and a
-    funnel: condition, patients, tissues left (D27). Raises InputError, which names `where`, for a
-    clinical column that is absent, nobody with the treatment, and a patient in both groups.
+    `tissues`: table of a published cohort by tissue id; `task`: the response of a cohort file,
+    whose first class is a response, and whose own `where` is replaced by `settings["patients"]`,
+    columns and their values. Returns a table tissue_id, patient_id, time, group, per_protocol
+    (bool), and a funnel: condition, patients, tissues left (D27). Raises InputError, which names
+    `where`, for a clinical column that is absent, nobody with the treatment, and a patient in both
+    groups.
     """
     for column in (settings["visit"], *settings["patients"], *settings["per_protocol"]):
         if column not in tissues:
