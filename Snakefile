@@ -42,6 +42,7 @@ include: "rules/biomarkers.smk"
 include: "rules/attention.smk"
 include: "rules/scaling.smk"
 include: "rules/own.smk"
+include: "rules/response.smk"
 include: "rules/report.smk"
 include: "rules/commands.smk"
 
