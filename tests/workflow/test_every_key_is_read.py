@@ -82,6 +82,16 @@ OTHER = {
     "retrieval.label": "cell_type",
     "retrieval.cases.fig4k": [{"subtype": "a", "grade": "1", "quantile": 0.5}],
     "retrieval.cases.figS21": [{"subtype": "a", "grade": "1", "quantile": 0.5}],
+    "attention.cohort": "hoch2022",
+    "attention.label": "cell_type",
+    "attention.tumour": ["Other"],
+    "attention.shown": ["Squamous cell carcinoma", "Adenocarcinoma"],
+    "attention.regions": [
+        {"name": name, "cells": [["Other"]], "named": ["SMA"], "top": 1} for name in "abc"
+    ],
+    "scaling.cohort": "hoch2022",
+    "scaling.labels": ["cell_type"],
+    "scaling.panels": [{"markers": 40, "instance": "only_cords2024_40"}],
     "cells.transfer.source": "hoch2022",
     "cells.transfer.target": "danenberg2022",
     "cells.transfer.label": "cell_type",
