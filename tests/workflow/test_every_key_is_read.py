@@ -87,6 +87,16 @@ OTHER = {
     "tissue_tasks.tumour.cords2024.column": "cell_type",
     "tissue_tasks.tumour.danenberg2022.column": "is_tumour",
     "tissue_tasks.tumour.wang2023.column": "phenotype",
+    "attention.cohort": "hoch2022",
+    "attention.label": "cell_type",
+    "attention.tumour": ["Other"],
+    "attention.shown": ["Squamous cell carcinoma", "Adenocarcinoma"],
+    "attention.regions": [
+        {"name": name, "cells": [["Other"]], "named": ["SMA"], "top": 1} for name in "abc"
+    ],
+    "scaling.cohort": "hoch2022",
+    "scaling.labels": ["cell_type"],
+    "scaling.panels": [{"markers": 40, "instance": "only_cords2024_40"}],
     "cells.transfer.source": "hoch2022",
     "cells.transfer.target": "danenberg2022",
     "cells.transfer.label": "cell_type",

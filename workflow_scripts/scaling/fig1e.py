@@ -127,7 +127,8 @@ def main(snakemake):
     table = costs(params.sizes, [panel["markers"] for panel in params.panels], settings)
     counts = read_counts(snakemake.input.counts, params.cohort, params.labels)
     chance = (params.bootstrap, params.seed)
-    table = pd.concat([table, scores(counts, params.panels, params.labels, *chance)])
+    reached = scores(counts, params.panels, params.labels, *chance)
+    table = pd.concat([table, reached], ignore_index=True) if len(reached) else table
     where = torch.cuda.get_device_name() if settings["device"] == "cuda" else "a CPU"
     weights = {Path(path).parent.name: weights_of(path) for path in snakemake.input.metrics}
     weights["camae"] = weights.get(f"camae_{params.cohort}")
