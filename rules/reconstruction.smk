@@ -21,7 +21,9 @@ ZERO_SHOT_METRICS = expand(
     f"{R}/models/{{model}}/metrics.json",
     model=ZERO_SHOT_MODELS.values() if UNSEEN else [],
 )
-# Targets that one job draws.
+# Targets that one job draws: those of a strategy, of a metric, and others.
+EXAMPLES = {"fig2a": "independent", "fig2b": "marker", "fig2c": "niche"}
+BY_MARKER = {"figS11": "pearson_r", "figS12": "f1"}
 ZERO_SHOT_EXAMPLES = ["fig2g", "figS13", "figS14"]
 MORE_EXAMPLES = [f"figS{number}" for number in range(2, 11)]
 
@@ -97,72 +99,30 @@ rule reconstruct_examples:
         "../workflow_scripts/reconstruction/reconstruct_examples.py"
 
 
-rule fig2a:
+rule draw_examples:
     input:
-        example=f"{SUMS}/{VIRTUES}/example_independent.npz",
+        examples=expand(f"{SUMS}/{VIRTUES}/example_{{strategy}}.npz", strategy=EXAMPLES.values()),
         metrics=f"{R}/models/{VIRTUES}/metrics.json",
     output:
-        numbers=f"{R}/figures/fig2a/numbers.json",
+        numbers=[f"{R}/figures/{target}/numbers.json" for target in EXAMPLES],
     log:
-        f"{LOGS}/figures/fig2a.log",
+        f"{LOGS}/draw_examples.log",
     benchmark:
-        f"{BENCH}/figures/fig2a.tsv"
+        f"{BENCH}/draw_examples.tsv"
     resources:
         mem_mb=megabytes(2000),
         runtime=minutes(10),
     params:
         code=code("workflow_scripts/reconstruction/draw_examples.py"),
-        target=TARGETS["fig2a"],
-        strategy="independent",
+        targets=[TARGETS[target] for target in EXAMPLES],
+        strategies=list(EXAMPLES.values()),
         scale=config["reconstruction"]["example_scale"],
         seeds=SEEDS,
         simulated=config["simulated"],
     message:
-        "Drawing fig2a"
+        "Drawing an example of every masking strategy"
     script:
         "../workflow_scripts/reconstruction/draw_examples.py"
-
-
-use rule fig2a as fig2b with:
-    input:
-        example=f"{SUMS}/{VIRTUES}/example_marker.npz",
-        metrics=f"{R}/models/{VIRTUES}/metrics.json",
-    output:
-        numbers=f"{R}/figures/fig2b/numbers.json",
-    log:
-        f"{LOGS}/figures/fig2b.log",
-    benchmark:
-        f"{BENCH}/figures/fig2b.tsv"
-    params:
-        code=code("workflow_scripts/reconstruction/draw_examples.py"),
-        target=TARGETS["fig2b"],
-        strategy="marker",
-        scale=config["reconstruction"]["example_scale"],
-        seeds=SEEDS,
-        simulated=config["simulated"],
-    message:
-        "Drawing fig2b"
-
-
-use rule fig2a as fig2c with:
-    input:
-        example=f"{SUMS}/{VIRTUES}/example_niche.npz",
-        metrics=f"{R}/models/{VIRTUES}/metrics.json",
-    output:
-        numbers=f"{R}/figures/fig2c/numbers.json",
-    log:
-        f"{LOGS}/figures/fig2c.log",
-    benchmark:
-        f"{BENCH}/figures/fig2c.tsv"
-    params:
-        code=code("workflow_scripts/reconstruction/draw_examples.py"),
-        target=TARGETS["fig2c"],
-        strategy="niche",
-        scale=config["reconstruction"]["example_scale"],
-        seeds=SEEDS,
-        simulated=config["simulated"],
-    message:
-        "Drawing fig2c"
 
 
 rule fig2d:
@@ -196,50 +156,31 @@ rule fig2d:
         "../workflow_scripts/reconstruction/fig2d.py"
 
 
-rule figS11:
+rule draw_markers:
     input:
         moments=expand(f"{SUMS}/{VIRTUES}/{{cohort}}/moments.parquet", cohort=COHORTS),
         metrics=f"{R}/models/{VIRTUES}/metrics.json",
     output:
-        numbers=f"{R}/figures/figS11/numbers.json",
+        numbers=[f"{R}/figures/{target}/numbers.json" for target in BY_MARKER],
     log:
-        f"{LOGS}/figures/figS11.log",
+        f"{LOGS}/draw_markers.log",
     benchmark:
-        f"{BENCH}/figures/figS11.tsv"
+        f"{BENCH}/draw_markers.tsv"
     resources:
         mem_mb=megabytes(4000),
         runtime=minutes(60),
     params:
         code=code("workflow_scripts/reconstruction/draw_markers.py"),
-        target=TARGETS["figS11"],
-        metric="pearson_r",
+        targets=[TARGETS[target] for target in BY_MARKER],
+        metrics=list(BY_MARKER.values()),
         bootstrap=config["reconstruction"]["bootstrap"],
         absent=STUDY.absent,
         seeds=SEEDS,
         simulated=config["simulated"],
     message:
-        "Drawing figS11"
+        "Drawing the scores of every marker"
     script:
         "../workflow_scripts/reconstruction/draw_markers.py"
-
-
-use rule figS11 as figS12 with:
-    output:
-        numbers=f"{R}/figures/figS12/numbers.json",
-    log:
-        f"{LOGS}/figures/figS12.log",
-    benchmark:
-        f"{BENCH}/figures/figS12.tsv"
-    params:
-        code=code("workflow_scripts/reconstruction/draw_markers.py"),
-        target=TARGETS["figS12"],
-        metric="f1",
-        bootstrap=config["reconstruction"]["bootstrap"],
-        absent=STUDY.absent,
-        seeds=SEEDS,
-        simulated=config["simulated"],
-    message:
-        "Drawing figS12"
 
 
 rule draw_more_examples:
@@ -336,7 +277,7 @@ rule draw_zero_shot:
 
 
 # Each target of a job that draws several answers to its name.
-for name in [*MORE_EXAMPLES, *ZERO_SHOT_EXAMPLES]:
+for name in [*EXAMPLES, *BY_MARKER, *MORE_EXAMPLES, *ZERO_SHOT_EXAMPLES]:
 
     rule:
         name:

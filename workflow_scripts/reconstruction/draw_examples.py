@@ -1,4 +1,4 @@
-"""Draw one masking strategy's example: truth, masked input and reconstruction (Fig. 2a-c)."""
+"""Draw an example of every masking strategy: truth, masked input and reconstruction (Fig. 2a-c)."""
 
 from pathlib import Path
 
@@ -45,22 +45,25 @@ def summarise(table, common):
 
 
 def main(snakemake):
-    """Draw the picture, or record that no test crop could be scored."""
+    """Draw every strategy's picture, or record that no test crop could be scored."""
     style()
-    params, examples = snakemake.params, read_examples(snakemake.input.example)
-    figure, table, numbers, status = None, None, {}, "not run: no test crop could be scored"
-    if examples:
-        example = next(iter(examples.values()))
-        example = only(example, slice(SHOWN))
-        figure, table = draw(example, params.scale), scores(example, params.strategy)
-        # One region; marker masking draws nothing, so that no seed belongs to it.
-        seeds = [] if params.strategy == "marker" else params.seeds[:1]
-        weights = weights_of(snakemake.input.metrics)
-        numbers = summarise(table, {"n": 1, "seeds": seeds, "weights": weights})
-        status = "done"
-    folder = Path(snakemake.output.numbers).parent
-    caption, simulated = params.target["caption"], params.simulated
-    save_target(folder, params.target["id"], figure, table, numbers, caption, simulated, status)
+    params, files = snakemake.params, snakemake.input
+    rows = zip(
+        params.targets, params.strategies, files.examples, snakemake.output.numbers, strict=True
+    )
+    for target, strategy, example, path in rows:
+        figure, table, numbers = None, None, {}
+        status = "not run: no test crop could be scored"
+        examples = read_examples(example)
+        if examples:
+            example = only(next(iter(examples.values())), slice(SHOWN))
+            figure, table = draw(example, params.scale), scores(example, strategy)
+            # One region; marker masking draws nothing, so that no seed belongs to it.
+            seeds = [] if strategy == "marker" else params.seeds[:1]
+            common = {"n": 1, "seeds": seeds, "weights": weights_of(files.metrics)}
+            numbers, status = summarise(table, common), "done"
+        folder, caption = Path(path).parent, target["caption"]
+        save_target(folder, target["id"], figure, table, numbers, caption, params.simulated, status)
 
 
 if __name__ == "__main__":

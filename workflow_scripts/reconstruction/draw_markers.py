@@ -100,20 +100,21 @@ def summarise(cohorts, metric, repeats, common):
 
 
 def main(snakemake):
-    """Draw and save the target; without a scored test tissue, say so."""
+    """Draw and save a target for every metric; without a scored test tissue, say so."""
     style()
     params, cohorts = snakemake.params, read_scores(snakemake.input.moments)
-    figure, table, numbers = None, None, {}
-    status = "not run: no test tissue could be scored"
-    if cohorts:
-        common = {"seeds": params.seeds, "weights": weights_of(snakemake.input.metrics)}
-        table, status = tidy(cohorts, params.metric), "done"
-        figure = draw(table, params.metric)
-        numbers = summarise(cohorts, params.metric, params.bootstrap, common)
-    numbers |= absent_numbers(params.absent)
-    folder, target = Path(snakemake.output.numbers).parent, params.target
-    caption, simulated = target["caption"], params.simulated
-    save_target(folder, target["id"], figure, table, numbers, caption, simulated, status)
+    rows = zip(params.targets, params.metrics, snakemake.output.numbers, strict=True)
+    for target, metric, path in rows:
+        figure, table, numbers = None, None, {}
+        status = "not run: no test tissue could be scored"
+        if cohorts:
+            common = {"seeds": params.seeds, "weights": weights_of(snakemake.input.metrics)}
+            table, status = tidy(cohorts, metric), "done"
+            figure = draw(table, metric)
+            numbers = summarise(cohorts, metric, params.bootstrap, common)
+        numbers |= absent_numbers(params.absent)
+        folder, caption = Path(path).parent, target["caption"]
+        save_target(folder, target["id"], figure, table, numbers, caption, params.simulated, status)
 
 
 if __name__ == "__main__":
