@@ -6,7 +6,7 @@ from workflow_scripts.common.errors import InputError
 from workflow_scripts.common.provenance import listing
 from workflow_scripts.common.results_folder import claim_folder, said
 from workflow_scripts.common.study import PUBLISHED, RETRIEVED_FOR, Study
-from workflow_scripts.common.targets import NOT_BUILT, load_targets, unbuilt
+from workflow_scripts.common.targets import NOT_BUILT, load_targets, numbered, unbuilt
 
 try:
     STUDY = Study(config)
@@ -37,6 +37,8 @@ TRAININGS = STUDY.rivals.trainings
 # The instance that figures about VirTues itself show.
 VIRTUES = INSTANCES[0]
 SEEDS = config["seeds"]
+# Targets that have a numbers.json, as all do but drawings.
+NUMBERED = numbered(TARGETS.values())
 # Targets without a rule in this study, and why; a stage adds those whose cohort is not here.
 NOT_RUN = dict.fromkeys(unbuilt(TARGETS.values()), NOT_BUILT)
 
@@ -124,7 +126,7 @@ def refuse_a_read_only_place():
             folder = next(folder for folder in Path(path).absolute().parents if folder.exists())
             if not os.access(folder, os.W_OK | os.X_OK):
                 raise WorkflowError(
-                    f"{folder}: rule {job.rule.name} cannot write here; have the file system mounted "
+                    f"{folder}: {job.rule.name} cannot write here; have the file system mounted "
                     "for writing or correct the permissions, and start again"
                 )
 
@@ -263,3 +265,9 @@ def marker_sources(wildcards, fasta=f"{R}/markers/sequences.fasta"):
     if markers["esm2"]["weights"] != "seeded":
         sources["weights"] = ESM2_FILE if ESM2_URL else markers["esm2"]["weights"]
     return sources
+
+
+def of_figure(heading):
+    """Numbers of the targets under a heading of figures.yaml; drawings have none."""
+    ids = [t["id"] for t in TARGETS.values() if t["figure"].startswith(heading)]
+    return [f"{R}/figures/{target}/numbers.json" for target in ids if target in NUMBERED]

@@ -1,7 +1,4 @@
 # Every target's numbers beside the paper's: the claims table and the report.
-from workflow_scripts.common.targets import numbered
-
-NUMBERED = numbered(TARGETS.values())
 
 
 rule record_not_run:

@@ -122,7 +122,7 @@ def test_a_folder_that_cannot_be_written(study):
         for path in folders:
             path.chmod(0o755)
     assert done.returncode != 0 and "Traceback" not in done.stderr, done.stderr[-2000:]
-    assert re.search(r"figures: rule loss_curves cannot write here; have the file", done.stderr)
+    assert re.search(r"figures: loss_curves cannot write here; have the file", done.stderr)
     now = small.results(folder)
     assert {path: now[path] for path in reference if "loss_curves" not in path} == now
     assert not list((folder / ".snakemake/locks").glob("*"))
