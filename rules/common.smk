@@ -71,7 +71,7 @@ def training_place():
 
 def gpus_by_rule():
     """GPUs that a job of each rule holds in all, of the rules that ask for any."""
-    asked = {rule.name: gpus() for rule in workflow.rules if "gpu" in rule.resources}
+    asked = {step.name: gpus() for step in workflow.rules if "gpu" in step.resources}
     # A training over several nodes asks in another way, see `training_place`.
     asked["pretrain"] = config["pretrain"]["processes"] * config["pretrain"]["nodes"] * gpus()
     return {rule: count for rule, count in asked.items() if count}
@@ -80,9 +80,9 @@ def gpus_by_rule():
 def rules_by_stage():
     """Names of the rules that compute something, by their file in rules/."""
     stages = {}
-    for rule in workflow.rules:
-        if rule.benchmark:
-            stages.setdefault(Path(str(rule.snakefile)).stem, []).append(rule.name)
+    for step in workflow.rules:
+        if step.benchmark:
+            stages.setdefault(Path(str(step.snakefile)).stem, []).append(step.name)
     return stages
 
 
