@@ -325,3 +325,30 @@ def test_shuffled_labels_bring_the_probe_to_chance(results, model):
     probe = fit_logistic(Rows(tokens, train["position"]), train["truth"], 1.0, 10000)
     scores = Confusion(confusion(test, probe.predict(Rows(tokens, test["position"]))))
     assert probe.converged and scores.macro_f1() < chance(scores.support()) + 0.05
+
+
+def test_more_markers_reach_more_and_cost_more(results):
+    record = json.loads((results / "figures/fig1e/numbers.json").read_text())
+    numbers = record["numbers"]
+    for label in ("cell_category", "cell_type"):
+        assert numbers[f"gain_{label}_5_to_12"]["value"] > 0.05
+    for model in ("virtues", "camae"):
+        assert numbers[f"memory_gb_{model}_12"]["value"] > numbers[f"memory_gb_{model}_5"]["value"]
+    assert 24 < (
+        numbers["paper_parameters_camae_40"]["value"]
+        / numbers["paper_parameters_virtues_40"]["value"]
+    )
+    assert "differ from run to run" in numbers["cost_camae_5"]["reason"]
+    assert "needs three panels" in numbers["C011"]["status"]
+    assert {path.name for path in (results / "tasks/cells").glob("*sim_cords2024_5*")} == {
+        "only_sim_cords2024_5.parquet",
+        "only_sim_cords2024_5.json",
+    }
+
+
+def test_attention_is_drawn_over_two_tissues_and_three_regions(results):
+    record = json.loads((results / "figures/figS20/numbers.json").read_text())
+    assert record["picture"] and all(f"C15{n}" in record["numbers"] for n in (6, 7, 8))
+    ratings = pd.read_parquet(results / "tasks/attention/importance.parquet")
+    assert len(ratings.dropna(subset=["row"])["region"].unique()) == 3
+    assert ratings[["as_printed", "over_targets"]].notna().all(axis=None)
