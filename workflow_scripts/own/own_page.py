@@ -25,7 +25,7 @@ SCORES = ("distance", "r", "error", "low", "high")
 def figure(value, digits=2):
     """Return a number as text, a dash for none."""
     missing = value is None or value is pd.NA or (isinstance(value, float) and np.isnan(value))
-    return "–" if missing else f"{value:.{digits}f}"
+    return "–" if missing else f"{round(value, digits) + 0.0:.{digits}f}"  # no -0.00
 
 
 def counted(count, word):
@@ -116,7 +116,7 @@ def sentences(cohort, markers, cells, facts, without):
         new = int((~hidden["trained"]).sum())
         words.append(
             f"Each of {counted(len(hidden), 'measured marker')} ({new} new to the model) was "
-            f"hidden and predicted from the others: median r {hidden['r'].median():.2f}."
+            f"hidden and predicted from the others: median r {figure(hidden['r'].median())}."
         )
     stains = markers[markers["stain"]]
     if len(stains):
