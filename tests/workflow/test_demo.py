@@ -3,6 +3,7 @@
 import csv
 import json
 import re
+import zipfile
 from pathlib import Path
 
 import anndata
@@ -14,7 +15,9 @@ import zarr
 
 from workflow_scripts.cells.logistic import Rows, fit_logistic
 from workflow_scripts.cells.probe_cells import confusion
+from workflow_scripts.commands.clean_intermediate import found
 from workflow_scripts.common.cell_types import labelled_cells
+from workflow_scripts.common.provenance import sha256
 from workflow_scripts.common.scores import Confusion
 from workflow_scripts.common.tokens import read_tokens
 
@@ -64,6 +67,40 @@ def test_it_takes_few_jobs_and_a_second_run_has_nothing_to_do(demo, snakemake):
     assert again.returncode == 0 and "Nothing to be done" in again.stdout + again.stderr
     jobs = list((demo / "results/demo/benchmarks").rglob("*.tsv"))
     assert 20 <= len(jobs) <= 200
+
+
+def test_snakemakes_own_report_shows_every_picture(demo, snakemake):
+    run = snakemake(demo, "--profile", "demo", "all", "--report", "report.zip")
+    assert run.returncode == 0, run.stderr[-2000:]
+    with zipfile.ZipFile(demo / "report.zip") as archive:
+        names = {Path(name).name for name in archive.namelist()}
+    assert {"report.html", "claims.csv", "fig2d.png", "figS11.png"} <= names
+    assert len(names) >= 30
+
+
+def test_every_drawn_target_has_a_manifest(results):
+    for path in (results / "figures").glob("fig*/numbers.json"):
+        manifest = json.loads(path.with_name("manifest.json").read_text())
+        assert manifest["target"] == path.parent.name and manifest["code"]
+        for name, digest in manifest["outputs"].items():
+            assert sha256(path.with_name(name)) == digest, f"{path.parent.name}/{name}"
+
+
+def test_cleaning_leaves_a_finished_study_finished(demo, snakemake, tmp_path):
+    """Last of the tests that run Snakemake here: what it removes is put back."""
+    results, kept = demo / "results/demo", []
+    for _, _, paths, _ in found(results):
+        for path in paths:
+            hidden = tmp_path / str(len(kept))
+            path.rename(hidden)
+            kept.append((hidden, path))
+    try:
+        again = snakemake(demo, "--profile", "demo", "all", "-n")
+        assert "Nothing to be done" in again.stdout + again.stderr
+    finally:
+        for hidden, path in kept:
+            hidden.rename(path)
+    assert len(kept) > 30
 
 
 def planned_rules(demo, snakemake):

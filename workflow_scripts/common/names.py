@@ -29,6 +29,8 @@ def name(text):
     """Return a cohort or model as a reader writes it: `cords2024` is Cords 2024."""
     if text in NAMES:
         return NAMES[text]
+    if text.startswith("sim_"):
+        return f"{name(text.removeprefix('sim_'))} (simulated)"
     for prefix, words in (
         ("wo_", "VirTues without"),
         ("only_", "VirTues on"),
@@ -38,9 +40,8 @@ def name(text):
             return f"{words} {name(text.removeprefix(prefix))}"
     if panel := re.fullmatch(r"(.*\d{4})_(\d+)", text):
         return f"{name(panel[1])}, {panel[2]} markers"
-    match = re.fullmatch(r"(sim_)?([a-z]+?)(\d{4})?", text)
+    match = re.fullmatch(r"([a-z]+?)(\d{4})?", text)
     if match is None:
         return text
-    simulated, author, year = match.groups()
-    written = " ".join(filter(None, [author.capitalize(), year]))
-    return f"{written} (simulated)" if simulated else written
+    author, year = match.groups()
+    return " ".join(filter(None, [author.capitalize(), year]))

@@ -32,7 +32,7 @@ def _scores(instance, scores):
     place = scores["models"].index(instance)
     rows = [(row, row["cells"][place]) for row in scores["rows"]]
     return [
-        (row["level"], row["cohort_name"], row["task"], cell["value"], cell["interval"])
+        (row["level"], name(row["cohort"]), row["task"], cell["value"], cell["interval"])
         for row, cell in rows
         if cell and not cell["why"]
     ]

@@ -146,9 +146,9 @@ def _environment():
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
     )
-    for function in (wording.duration, wording.figure, wording.plural, wording.size, name):
+    words = (wording.brief, wording.duration, wording.figure, wording.plural, wording.size, name)
+    for function in words:
         environment.filters[function.__name__] = function
-    environment.filters["short_hash"] = wording.short_hash
     return environment
 
 

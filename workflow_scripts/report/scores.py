@@ -54,7 +54,6 @@ def _row(level, cohort, task, row, models):
     facts = {"level": level, "cohort": cohort, "task": task.replace("_", " ")}
     n = [entry["n"] for entry in entries.values() if entry["n"] is not None]
     return facts | {
-        "cohort_name": name(cohort),
         "target": row["target"],
         "n": max(n, default=None),
         "cells": cells,

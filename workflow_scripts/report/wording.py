@@ -3,6 +3,8 @@
 import math
 import re
 
+from workflow_scripts.common.names import name
+
 METRICS = {
     "auroc": "AUROC",
     "c_index": "concordance index",
@@ -88,6 +90,11 @@ def plural(count, noun):
     """Return "1 image", "2 images"."""
     many = noun[:-1] + "ies" if noun.endswith("y") else noun + "s"
     return f"{count:,} {noun if count == 1 else many}"
+
+
+def brief(text):
+    """Return a name without "(simulated)", for lists under the banner that says so of all."""
+    return name(text).replace(" (simulated)", "")
 
 
 def short_hash(text):
