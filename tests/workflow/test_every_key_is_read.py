@@ -101,6 +101,15 @@ OTHER = {
     "cells.transfer.target": "danenberg2022",
     "cells.transfer.label": "cell_type",
     "cells.transfer.target_label": "cell_type",
+    "risk_groups.cohort": "wang2023",
+    "risk_groups.task": "overall_survival",
+    "risk_groups.tumour": "is_epithelial",
+    "risk_groups.high": 3,
+    "risk_groups.phenotype": "cell_type",
+    "risk_groups.structures": "cell_type",
+    "risk_groups.structure_share": 0.1,
+    "risk_groups.other_states": [60],
+    "risk_groups.compared": [],
 }
 # They change no number and so no job; scripts read them from the configuration.
 UNTRACKED = {

@@ -128,6 +128,13 @@ class Study:
                 f"{SETTINGS}: risk_groups.high: {settings['high']} of {settings['groups']} groups "
                 "leave none at low risk; expected fewer than risk_groups.groups"
             )
+        known = [*self.instances, *self.left_out, *BASELINES, *RIVALS]
+        for model in settings["compared"]:
+            if model not in known:
+                raise InputError(
+                    f"{SETTINGS}: risk_groups.compared: {model!r} is no model; expected some of "
+                    f"{', '.join(known)}"
+                )
         cohort = self.cohorts.get(settings["cohort"])
         cells = (cohort and cohort.cells) or {}
         known = [*cells.get("labels", {}), *cells.get("maps", {})]

@@ -54,6 +54,9 @@ PAPER = {
     "markers.esm2.width": 640,
     "markers.esm2.layers": 30,
     "seeds": [0, 1, 2, 3, 4],
+    "risk_groups.states": 120,  # Methods, tissue structure-based risk stratification
+    "risk_groups.groups": 4,
+    "risk_groups.high": 2,
 }
 
 
@@ -113,6 +116,13 @@ def changed(config, key, value):
             "cells.labels",
             {"hoch2022": ["cell_typ"]},
             "cells.labels.hoch2022: 'cell_typ' is no granularity of .*cell_type",
+        ),
+        ("risk_groups.high", 4, "risk_groups.high: 4 of 4 groups leave none at low risk"),
+        ("risk_groups.compared", ["mean"], "risk_groups.compared: 'mean' is no model; expected so"),
+        (
+            "risk_groups.structures",
+            "tme",
+            "risk_groups.structures: 'tme' is no label of .*; expected one of cell_phenotype, tme_",
         ),
         ("cohorts", ["damnod2019"], "'damnod2019' is unknown.*'damond2019'"),
         (
