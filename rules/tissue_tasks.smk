@@ -65,7 +65,7 @@ else:
             seeds=SEEDS,
             device=config["device"],
             embeddings=lambda w: f"{R}/embeddings/{w.model}",
-            cohorts=f"{R}/cohorts",
+            cohorts=lambda w: f"{R}/cohorts",
         message:
             "Classifying tissues by tokens of {wildcards.model}"
         script:
@@ -97,7 +97,7 @@ else:
             models=CLASSIFYING,
             model=VIRTUES,
             absent=NOT_CLASSIFIED,
-            cohorts=f"{R}/cohorts",
+            cohorts=lambda w: f"{R}/cohorts",
             bootstrap=config["tissue_tasks"]["bootstrap"],
             seed=SEEDS[0],
             simulated=config["simulated"],
@@ -122,7 +122,7 @@ else:
             code=code("workflow_scripts/patients/figS19.py"),
             target=TARGETS["figS19"],
             tasks=TISSUE_TASKS,
-            cohorts=f"{R}/cohorts",
+            cohorts=lambda w: f"{R}/cohorts",
             simulated=config["simulated"],
         message:
             "Drawing figS19"

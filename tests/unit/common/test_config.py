@@ -114,6 +114,11 @@ def changed(config, key, value):
             {"hoch2022": ["cell_typ"]},
             "cells.labels.hoch2022: 'cell_typ' is no granularity of .*cell_type",
         ),
+        (
+            "tissue_tasks.tasks",
+            {"cords2024": ["sutbype"]},
+            "tissue_tasks.tasks.cords2024: 'sutbype' is no task of .*; expected some of subtype, rel",
+        ),
         ("cohorts", ["damnod2019"], "'damnod2019' is unknown.*'damond2019'"),
         (
             "instances",
