@@ -117,7 +117,7 @@ def changed(config, key, value):
         (
             "tissue_tasks.tasks",
             {"cords2024": ["sutbype"]},
-            "tissue_tasks.tasks.cords2024: 'sutbype' is no task of .*; expected some of subtype, rel",
+            "tissue_tasks.tasks.cords2024: 'sutbype' is no task of .*; expected some of subtype",
         ),
         ("cohorts", ["damnod2019"], "'damnod2019' is unknown.*'damond2019'"),
         (
