@@ -124,6 +124,11 @@ def changed(config, key, value):
             "tme",
             "risk_groups.structures: 'tme' is no label of .*; expected one of cell_phenotype, tme_",
         ),
+        (
+            "tissue_tasks.tasks",
+            {"cords2024": ["sutbype"]},
+            "tissue_tasks.tasks.cords2024: 'sutbype' is no task of .*; expected some of subtype",
+        ),
         ("cohorts", ["damnod2019"], "'damnod2019' is unknown.*'damond2019'"),
         (
             "instances",
