@@ -110,6 +110,7 @@ def summarise(table, patients, forests, seed, weights):
 def draw(table, phenotypes):
     """Return the figure: stacked shares of each signature and of all cells."""
     figure, axis = plt.subplots(figsize=figsize(89, 55))
+    figure.get_layout_engine().set(w_pad=0.06)
     names = list(dict.fromkeys(table["signature"]))
     left = np.zeros(len(names))
     for phenotype in phenotypes:

@@ -19,9 +19,9 @@ from workflow_scripts.common.numbers import not_run, number, weights_of
 
 CLAIMS = {"C106": "meyer", "C107": "ratio_cd8", "C108": "ratio_cd4", "C109": "ratio_b"}
 BESIDE = {
-    "R": "R itself, without groups",
-    "prevalence": "as many cells as in discovery (T4)",
-    "frozen": "ranks by the discovery cut-points (D16)",
+    "R": "R itself, no groups",
+    "prevalence": "share of cells kept",
+    "frozen": "cut-points of discovery",
 }
 
 
@@ -98,12 +98,13 @@ def summarise(table, ours, n, absent, seed, weights, words):
 def draw(table, ours):
     """Return the figure: a point with interval per system; dotted at chance."""
     figure, axis = plt.subplots(figsize=figsize(89, 62))
+    figure.get_layout_engine().set(w_pad=0.06)
     other = "reversed" if ours == "as_printed" else "as_printed"
     shown = [ours, *CLAIMS.values(), other, *BESIDE]
     rows = [table.loc[system] for system in shown if system in table.index]
     words = {ours: f"signatures, {ours.replace('_', ' ')}"}
     words |= {other: f"signatures, {other.replace('_', ' ')}"}
-    words |= {key: f"signatures: {text}" for key, text in BESIDE.items()}
+    words |= {key: f"signatures, {text}" for key, text in BESIDE.items()}
     for y, row in enumerate(rows):
         mine = row["system"] in words
         shade = colour("models", "virtues") if mine else "#666666"

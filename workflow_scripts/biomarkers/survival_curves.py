@@ -91,7 +91,8 @@ def statements(found, orientation, p, n, ours, words):
 
 def draw(follow, levels, found, unit):
     """Return the figure: curves of each system's groups."""
-    figure, axes = plt.subplots(1, len(levels), figsize=figsize(183, 72), squeeze=False)
+    figure, axes = plt.subplots(1, len(levels), figsize=figsize(183, 82), squeeze=False)
+    figure.get_layout_engine().set(w_pad=0.08)  # names of groups stand left of the axes
     for axis, (system, level) in zip(axes[0], levels.items(), strict=True):
         groups = {
             risk: (part, colour("groups", risk.replace(" ", "_")))
@@ -100,11 +101,11 @@ def draw(follow, levels, found, unit):
         draw_kaplan_meier(axis, groups, unit)
         facts = found[system]
         p = facts["high_against_low_p"]
-        title = f"high against low: p = {p:.2g}" if np.isfinite(p) else "no test of high and low"
+        title = TITLES.get(system) or name(system)
+        title += f"\nhigh against low: p = {p:.2g}" if np.isfinite(p) else "\nno high or low risk"
         if np.isfinite(facts["trend_p"]):
-            title += f"\ntrend over the groups: p = {facts['trend_p']:.2g}"
-        axis.legend(title=title, loc="lower left", alignment="left", fontsize=5, title_fontsize=5)
-        axis.set_title(TITLES.get(system) or name(system))
+            title += f"; trend: p = {facts['trend_p']:.2g}"
+        axis.legend(title=title, loc="lower left", bbox_to_anchor=(0, 1), alignment="left")
         axis.set_ylabel("event-free survival")
     return figure
 
