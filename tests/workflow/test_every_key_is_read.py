@@ -82,6 +82,14 @@ OTHER = {
     "retrieval.label": "cell_type",
     "retrieval.cases.fig4k": [{"subtype": "a", "grade": "1", "quantile": 0.5}],
     "retrieval.cases.figS21": [{"subtype": "a", "grade": "1", "quantile": 0.5}],
+    "biomarkers.cohort": "danenberg2022",
+    "biomarkers.task": "relapse",
+    "biomarkers.visit": "Another",
+    "biomarkers.before": "Another",
+    "biomarkers.label": "cell_type",
+    "biomarkers.signatures.published": "resources/claims.csv",
+    "biomarkers.surroundings.graph": "resources/claims.csv",
+    "biomarkers.surroundings.shown": [{"signature": "RS2", "cell_type": "tumor"}],
     "cells.transfer.source": "hoch2022",
     "cells.transfer.target": "danenberg2022",
     "cells.transfer.label": "cell_type",
@@ -112,6 +120,10 @@ BESIDE = {
     "markers.source": {"markers": {"table": "resources/claims.csv"}},
     "markers.table": {"markers": {"source": "table", "table": "resources/claims.csv"}},
     "instances": {"models": ["other"]},
+    # An open cohort instead of one whose data are given on request.
+    "biomarkers": {
+        "biomarkers": {"cohort": "cords2024", "task": "subtype", "label": "cell_category"},
+    },
 }
 
 
@@ -177,7 +189,7 @@ def bases():
 
 @pytest.mark.parametrize(("name", "value"), list(leaves(CONFIG)), ids=lambda x: str(x)[:40])
 def test_flipping_a_key_changes_a_job(name, value, bases):
-    beside = BESIDE.get(name, {})
+    beside = BESIDE.get(name) or BESIDE.get(name.split(".")[0], {})
     key = repr(beside) if name != "instances" else ""
     if key not in bases:
         bases[key] = footprint(beside if key else {})
