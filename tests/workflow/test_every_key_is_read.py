@@ -97,6 +97,14 @@ OTHER = {
     "scaling.cohort": "hoch2022",
     "scaling.labels": ["cell_type"],
     "scaling.panels": [{"markers": 40, "instance": "only_cords2024_40"}],
+    "biomarkers.cohort": "danenberg2022",
+    "biomarkers.task": "relapse",
+    "biomarkers.visit": "Another",
+    "biomarkers.before": "Another",
+    "biomarkers.label": "cell_type",
+    "biomarkers.signatures.published": "resources/claims.csv",
+    "biomarkers.surroundings.graph": "resources/claims.csv",
+    "biomarkers.surroundings.shown": [{"signature": "RS2", "cell_type": "tumor"}],
     "cells.transfer.source": "hoch2022",
     "cells.transfer.target": "danenberg2022",
     "cells.transfer.label": "cell_type",
@@ -138,6 +146,10 @@ BESIDE = {
     "markers.source": {"markers": {"table": "resources/claims.csv"}},
     "markers.table": {"markers": {"source": "table", "table": "resources/claims.csv"}},
     "instances": {"models": ["other"]},
+    # An open cohort instead of one whose data are given on request.
+    "biomarkers": {
+        "biomarkers": {"cohort": "cords2024", "task": "subtype", "label": "cell_category"},
+    },
 }
 
 
@@ -203,7 +215,7 @@ def bases():
 
 @pytest.mark.parametrize(("name", "value"), list(leaves(CONFIG)), ids=lambda x: str(x)[:40])
 def test_flipping_a_key_changes_a_job(name, value, bases):
-    beside = BESIDE.get(name, {})
+    beside = BESIDE.get(name) or BESIDE.get(name.split(".")[0], {})
     key = repr(beside) if name != "instances" else ""
     if key not in bases:
         bases[key] = footprint(beside if key else {})
