@@ -44,11 +44,12 @@ def patient_mean(values, patients, repeats, seed):
     return values[known].mean(), low, high, len(unique)
 
 
-def rate_claims(ratings, regions, claims, kind, tissue, entry):
+def rate_claims(ratings, regions, claims, kind, tissue, entry, source):
     """Return entries of each statement, and how far named markers lead in all tissues of `kind`.
 
-    `entry(values, patients, ...)` makes a number of values by tissue. A statement holds if all
-    named markers are among the `top` by the printed score in the region of the tissue shown.
+    `entry(values, patients)` makes a number of values by tissue; `source`: seeds and weights. A
+    statement holds if all named markers are among the `top` by the printed score in the region of
+    the tissue shown.
     """
     numbers = {}
     ours = ratings[ratings["subtype"] == kind]
@@ -75,9 +76,8 @@ def rate_claims(ratings, regions, claims, kind, tissue, entry):
             "chance that a named marker is above another, over targets (D17), mean over "
             f"{numbers[f'lead_{key}_over_targets']['n']} patients; 0.5 by chance"
         )
-        numbers[claim] = number(
-            bool((ranks[region["named"]] <= region["top"]).all()), n=1, careful=(careful, label)
-        )
+        holds = bool((ranks[region["named"]] <= region["top"]).all())
+        numbers[claim] = number(holds, n=1, careful=(careful, label), **source)
     return numbers
 
 
@@ -87,15 +87,16 @@ def _leads(key):
 
 def summarise(ratings, about, attention, claims, tissue, seed, weights):
     """Return all entries of numbers.json."""
+    source = {"seeds": [seed], "weights": weights}
 
     def entry(values, patients):
         mean, low, high, n = patient_mean(values, patients, attention["bootstrap"], seed)
         if mean is None:
             return not_run("no tissue has the cells that this needs")
-        return number(mean, low, high, n=n, seeds=[seed], weights=weights)
+        return number(mean, low, high, n=n, **source)
 
     second = attention["shown"][1]
-    numbers = rate_claims(ratings, attention["regions"], claims, second, tissue, entry)
+    numbers = rate_claims(ratings, attention["regions"], claims, second, tissue, entry, source)
     right = (about["predicted"] == about["subtype"]).astype(float)
     numbers["subtype_accuracy"] = entry(
         right.where(about["probability"].notna()).to_numpy(float), about["patient_id"].to_numpy()

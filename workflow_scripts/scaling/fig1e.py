@@ -133,6 +133,9 @@ def main(snakemake):
     weights = {Path(path).parent.name: weights_of(path) for path in snakemake.input.metrics}
     weights["camae"] = weights.get(f"camae_{params.cohort}")
     numbers = statements(table, counts, params.panels, params.labels, *chance)
+    for entry in numbers.values():
+        if entry["value"] is not None and entry["seeds"]:
+            entry["weights"] = weights.get(params.panels[-1]["virtues"])
     numbers |= {
         f"paper_parameters_{model}_{markers}": number(parameters(model, {}, markers)[0])
         for model in MODELS
