@@ -17,7 +17,7 @@ OVERLAY = $(if $(STUDY),--configfile $(STUDY))
 ASK = $(BIN)/snakemake --cores 1 --nolock --quiet all $(OVERLAY)
 
 .PHONY: help install browser demo plan check_env verify_data report clean_intermediate test cluster \
-  faults unlock real rulegraph lint audit clean
+  faults unlock real rulegraph lint conda audit clean
 
 help:
 	@grep -E '^[a-z_]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## */	/' | expand -t 20
@@ -84,6 +84,12 @@ lint: $(INSTALLED) ## ruff, snakefmt and snakemake --lint
 	$(BIN)/ruff format --check .
 	$(BIN)/snakefmt --check Snakefile rules
 	$(SNAKEMAKE) --lint
+
+conda: ## rewrite the conda file after the lock file has changed
+	@{ sed -n '/^#/p' envs/virtues-study.yaml; printf '%s\n' 'name: virtues-study' 'channels: [conda-forge]' \
+	  'dependencies:' '  - python=3.11' '  - pip' '  - pip:'; \
+	  sed -n "/==/s/.*/      - '&'/p" envs/requirements.lock; } > envs/.conda.part
+	@mv envs/.conda.part envs/virtues-study.yaml
 
 audit: ## known vulnerabilities of the locked packages (asks a database on the network)
 	@test -x $(VENV)/audit/bin/pip-audit || { $(PYTHON) -m venv $(VENV)/audit && \

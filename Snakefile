@@ -68,6 +68,13 @@ rule retrieve_all:
     localrule: True
 
 
+# With --sdm conda every script runs in this environment; without it nothing changes.
+if "CONDA" in {method.name for method in workflow.deployment_settings.deployment_method}:
+    for each in workflow.rules:
+        if each.script:
+            each.conda_env = "../envs/virtues-study.yaml"  # seen from rules/
+
+
 onstart:
     refuse_a_missing_cluster()
     refuse_a_read_only_place()
