@@ -179,7 +179,7 @@ class TrainingCrops:
         raise InputError(
             f"{folder / 'model_ready' / tissue_id}.zarr: crop {n} (cohort {folder.name}, tissue "
             f"{tissue_id}) has pixels of marker {odd} that are NaN or infinite, expected finite "
-            f"numbers; delete {folder / 'model_ready'} and start again"
+            f"numbers; delete {folder / 'model_ready'} and run preprocess again"
         )
 
     def _tissue(self, index):
