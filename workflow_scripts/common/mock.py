@@ -23,7 +23,7 @@ TRIGGERS = RerunTrigger.all() - {RerunTrigger.CODE}
 
 
 def planned_jobs(configfiles=(), overrides=None, target="all", pending=False):
-    """Return every job of the graph of `target`, done or not, as Snakemake would run it.
+    """Return every job of the graph of `target`, one or a list, as Snakemake would run it.
 
     `configfiles`: overlays of config.yaml; `overrides`: a mapping merged over them; `pending`:
     only the jobs that are still to be run, by the triggers of the profiles.
@@ -38,7 +38,7 @@ def planned_jobs(configfiles=(), overrides=None, target="all", pending=False):
         )
         workflow = plan._workflow
         plan.dag(DAGSettings(rerun_triggers=TRIGGERS))
-        workflow.dag_settings.targets = {target}
+        workflow.dag_settings.targets = {target} if isinstance(target, str) else set(target)
         workflow._prepare_dag(
             forceall=not pending, ignore_incomplete=True, lock_warn_only=True, nolock=True
         )
