@@ -1,1 +1,1 @@
-"""Clinical features of patients: risk groups and whole tissues (Results, Fig. 4a-f)."""
+"""Patients and tissues from tokens (Results, Fig. 4a-f)."""

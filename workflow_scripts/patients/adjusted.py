@@ -1,5 +1,7 @@
 """The hazard of high-risk patients, alone and adjusted for what else is recorded of them."""
 
+from textwrap import fill
+
 import pandas as pd
 
 from workflow_scripts.common.figures import colour
@@ -49,6 +51,14 @@ def ratio_entry(table, model, remarks, weights, careful=None):
 def draw_forest(axis, ratios, remarks):
     """Draw hazard ratios with intervals and the p of proportional hazards."""
     rows = [] if ratios is None else list(ratios.itertuples())
+    fitted = {row.model for row in rows}
+    missing = {model: said for model, said in remarks.items() if model not in fitted}
+    lines = [f"no model of high risk {model}: {'; '.join(said)}" for model, said in missing.items()]
+    said = "\n".join(fill(line, 60) for line in lines)
+    axis.annotate(said, (0.03, 0.03), xycoords="axes fraction", fontsize=5, color="#777777")
+    if not rows:
+        axis.set(xticks=[], yticks=[], xlabel="hazard ratio")
+        return
     for y, row in enumerate(rows):
         shade = colour("groups", "high_risk") if row.covariate == HIGH else "#555555"
         axis.hlines(y, row.low, row.high, color=shade, lw=0.8)
@@ -60,17 +70,11 @@ def draw_forest(axis, ratios, remarks):
         for row in rows
     ]
     axis.set_yticks(range(len(rows)), labels, fontsize=5)
-    axis.set_ylim(max(len(rows), 1) - 0.5, -0.8)
+    axis.set_ylim(len(rows) - 0.5, -0.8)
     axis.axvline(1, color="#444444", ls=":", lw=0.7)
-    if rows:
-        axis.set_xscale("log")
-        low, high = axis.get_xlim()
-        axis.set_xlim(min(low, 0.5), max(high, 2))
-        log_ticks(axis)
-        axis.annotate(
-            "p of proportional\nhazards", (1.02, 1.0), xycoords="axes fraction", fontsize=5
-        )
-    if not any(row.model == "adjusted" for row in rows):
-        said = "\n".join(["no adjusted model:", *remarks["adjusted"]])
-        axis.annotate(said, (0.03, 0.03), xycoords="axes fraction", fontsize=5, color="#777777")
+    axis.set_xscale("log")
+    low, high = axis.get_xlim()
+    axis.set_xlim(min(low, 0.5), max(high, 2))
+    log_ticks(axis)
+    axis.annotate("p of proportional\nhazards", (1.02, 1.0), xycoords="axes fraction", fontsize=5)
     axis.set_xlabel("hazard ratio (95 % interval)")
