@@ -78,7 +78,7 @@ def classified(root, model):
     )
     params = SimpleNamespace(
         tasks={COHORT: TASKS},
-        settings=SETTINGS,
+        settings=SETTINGS | ({} if model == "all14" else {"epochs": 2}),
         seeds=[0, 1],
         device="cpu",
         embeddings=str(root / "embeddings" / model),
@@ -157,17 +157,15 @@ def test_what_cannot_be_had_says_why(study):
 def test_a_cohort_without_any_task_leaves_no_picture_and_no_error(study):
     tasks = {COHORT: {key: TASKS[key] for key in ("pam50", "grade")}}
     root, outputs = study
-    bare = {}
-    for model in ("all14",):
-        facts = {COHORT: {k: {"status": "not run: no column", "runs": []} for k in tasks[COHORT]}}
-        path = root / "bare.json"
-        path.write_text(json.dumps(facts))
-        empty = pd.read_parquet(outputs[model].predictions).iloc[:0]
-        (root / "bare" / model).mkdir(parents=True, exist_ok=True)
-        empty.to_parquet(root / "bare" / model / "predictions.parquet")
-        predictions = str(root / "bare" / model / "predictions.parquet")
-        bare[model] = SimpleNamespace(predictions=predictions, facts=str(path))
-    folder, record = drawn((root, bare), "fig4f", fig4f, tasks=tasks)
+    bare = root / "bare/all14"
+    bare.mkdir(parents=True)
+    facts = {COHORT: {k: {"status": "not run: no column", "runs": []} for k in tasks[COHORT]}}
+    (bare / "facts.json").write_text(json.dumps(facts))
+    empty = pd.read_parquet(outputs["all14"].predictions).iloc[:0]
+    empty.to_parquet(bare / "predictions.parquet")
+    files = {"predictions": bare / "predictions.parquet", "facts": bare / "facts.json"}
+    study = root, {"all14": SimpleNamespace(**files)}
+    folder, record = drawn(study, "fig4f", fig4f, tasks=tasks)
     assert record["status"] == "not run: no column" and not record["picture"]
     assert not list(folder.glob("fig4f.*"))
     assert record["numbers"]["C055"]["status"] == "not run: no column"

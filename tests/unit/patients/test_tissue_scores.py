@@ -101,6 +101,27 @@ def test_without_a_difference_the_bootstrap_p_is_uniform():
     assert kstest(ps, "uniform").pvalue > 0.001 and min(ps) < 0.3 < 0.7 < max(ps)
 
 
+def test_five_seeds_on_one_test_set_reject_far_too_often_and_the_patient_bootstrap_does_not():
+    """T7: equally good models, each with its own errors, which its seeds share but for a few."""
+    rng, rejected = np.random.default_rng(0), []
+    truth, patients = np.repeat(["a", "b"], 40), [f"p{i}" for i in range(80)]
+    for _ in range(40):
+        scores = []
+        for _ in range(2):
+            errors = rng.random(80) < 0.35
+            rows = pd.DataFrame({"patient_id": patients, "truth": truth})
+            seeds = []
+            for seed in range(5):
+                wrong = errors ^ (rng.random(80) < 0.03)
+                guess = np.where(wrong ^ (truth == "b"), "b", "a")
+                seeds.append(rows.assign(seed=seed, predicted=guess))
+            scores.append(s.score(pd.concat(seeds), 100, 0))
+        found = s.compare(*scores)
+        rejected.append([found["mann_whitney_p"] < 0.05, found["bootstrap_p"] < 0.05])
+    printed, careful = np.mean(rejected, axis=0)
+    assert printed > 0.25 and careful < 0.15
+
+
 def test_models_that_were_tested_on_other_patients_are_not_paired():
     one, two = (
         s.score(s.predicted_images(rows_of(["a", "b"] * 3, ["a", "a"] * 3, patients)), 20, 0)
