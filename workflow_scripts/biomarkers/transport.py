@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 
 BLOCK = 2**21  # costs that are in memory at a time
-SHRINK = 0.5  # of epsilon from round to round, while it falls to its final value
+SHRINK = 0.8  # of epsilon from round to round, while it falls to its final value
 RELAX = 1.8  # of every update, once epsilon has fallen: Thibault et al. 2021
 FAINT = -80.0  # exponents below it are as good as none, and slow: their results are denormal
 

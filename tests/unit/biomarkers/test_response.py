@@ -41,7 +41,7 @@ SETTINGS = {
     "epsilon": 1e-3,
     "epsilon_unit": "mean_cost",
     "tolerance": 0.05,
-    "max_rounds": 40,
+    "max_rounds": 50,
     "share": 0.2,
     "neighbours": 15,
     "barycentre_points": 20,
