@@ -36,7 +36,9 @@ def test_only_retrieval_touches_the_network():
 
 @pytest.mark.parametrize("target", numbered(load_targets()))
 def test_every_target_answers_to_its_name(target):
-    wanted = {job.rule.name for job in planned_jobs(target=target)}
+    # The embedded study has every cohort; the full one may lack those given on request.
+    jobs = planned_jobs([ROOT / "demo/study.yaml"], target=target)
+    wanted = {job.rule.name for job in jobs}
     assert "report" not in wanted
     built = {t["id"] for t in load_targets() if t["built"]}
     assert (target in wanted) and (("record_not_run" in wanted) != (target in built))
