@@ -38,7 +38,7 @@ def draw_tissue(axes, tissue, cells, colours, maps, limits, letter, windows, sid
         bar.outline.set_visible(False)
     for axis in axes:
         axis.set(xlim=(0, width), ylim=(height, 0), aspect="equal", anchor="N")
-    scale_bar(axes[0], colour="black")
+    scale_bar(axes[1])
 
 
 def draw_region(axis, rows, region, letter):
