@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.own_study import MINE, write_cohort
 from tests.workflow import slurm
 from workflow_scripts.common.mock import planned_jobs
 
@@ -120,12 +121,18 @@ def minutes(limit):
 
 
 @pytest.mark.parametrize(("device", "gpus"), [("cpu", 0), ("cuda", 1)])
-def test_only_jobs_that_compute_on_the_device_ask_for_gpus(device, gpus):
+def test_only_jobs_that_compute_on_the_device_ask_for_gpus(device, gpus, tmp_path):
+    mine = write_cohort(tmp_path, "mine", MINE, 1, 0, labelled=False)
+    mine.write_text(mine.read_text().replace("simulated: true\n", ""))
     jobs = planned_jobs(overrides={"device": device})
+    own = {"device": device, "cohort": str(mine)}
+    jobs += planned_jobs(overrides=own, target="own_cohort")
     asked = {job.rule.name: job.resources.get("gpu", 0) for job in jobs}
     computing = {job.rule.name for job in jobs if "device" in job.params.keys()}
     profile = (ROOT / "slurm/config.yaml").read_text()
-    assert computing == set(re.findall(r"^#  (\w+): .*partition: gpu", profile, re.M))
+    listed = set(re.findall(r"^#  (\w+): .*partition: gpu", profile, re.M))
+    # Labels are transferred to a cohort whose data are given on request and not here.
+    assert computing == listed - {"embed_shared"}
     assert asked == {name: gpus if name in computing else 0 for name in asked}
 
 
