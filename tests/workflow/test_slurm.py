@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.own_study import MINE, write_cohort
 from tests.workflow import slurm
 from workflow_scripts.common.mock import planned_jobs
 
@@ -120,11 +121,14 @@ def minutes(limit):
 
 
 @pytest.mark.parametrize(("device", "gpus"), [("cpu", 0), ("cuda", 1)])
-def test_only_jobs_that_compute_on_the_device_ask_for_gpus(device, gpus):
+def test_only_jobs_that_compute_on_the_device_ask_for_gpus(device, gpus, tmp_path):
     # The full study lacks jobs that need cohorts behind a login; the embedded one has them.
     overrides = {"device": device}
     jobs = planned_jobs(overrides=overrides)
     jobs += planned_jobs([ROOT / "demo/study.yaml"], overrides)
+    mine = write_cohort(tmp_path, "mine", MINE, 1, 0, labelled=False)
+    mine.write_text(mine.read_text().replace("simulated: true\n", ""))
+    jobs += planned_jobs(overrides=overrides | {"cohort": str(mine)}, target="own_cohort")
     asked = {job.rule.name: job.resources.get("gpu", 0) for job in jobs}
     computing = {job.rule.name for job in jobs if "device" in job.params.keys()}
     profile = (ROOT / "slurm/config.yaml").read_text()

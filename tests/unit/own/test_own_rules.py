@@ -17,7 +17,13 @@ from workflow_scripts.own.embed_references import draw
 from workflow_scripts.own.list_markers import marker_table, resolve_stains
 from workflow_scripts.own.own_page import panel_rows, record
 from workflow_scripts.own.pictures import as_data, composite, lineage_channels
-from workflow_scripts.own.stain_markers import choose_crops, hide_each, predict
+from workflow_scripts.own.stain_markers import (
+    choose_crops,
+    hidden_scores,
+    hide_each,
+    judged,
+    predict,
+)
 from workflow_scripts.retrieval.distances import wasserstein_matrix
 
 
@@ -169,3 +175,55 @@ def test_a_case_shows_its_record_and_the_panel_its_scores():
     markers = pd.DataFrame({"uniprot_id": ["P1"]} | {name: [0.5] for name in scores})
     first, second = panel_rows(panel, markers)
     assert first["r"] == 0.5 and second["r"] is None
+
+
+class Near(Recorder):
+    """A model that knows every hidden marker but for a little noise."""
+
+    def usable(self, accessions):
+        return list(range(len(accessions))), ""
+
+    def reconstruct(self, crops, accessions, masks):
+        rng = np.random.default_rng(0)
+        return np.stack(crops) + rng.normal(0, 0.3, np.shape(crops)).astype(np.float32)
+
+
+@pytest.fixture
+def tissues():
+    """Three tissues of six proteins."""
+    rng = np.random.default_rng(0)
+    images = [rng.normal(size=(6, 32, 32)).astype(np.float32) for _ in range(3)]
+    return [
+        SimpleNamespace(
+            id=f"t{n}",
+            patient_id=f"p{n}",
+            accessions=list("ABCDEF"),
+            image=lambda positions, image=image: image[positions],
+            tissue_mask=lambda: np.ones((32, 32), bool),
+        )
+        for n, image in enumerate(images)
+    ]
+
+
+def test_a_model_that_is_right_is_trusted_within_what_was_measured(tissues):
+    settings = {"crop": 16, "batch": 4}
+    sums = hidden_scores(Near(), tissues, settings, 0.0, 6, 0)
+    assert len(sums) == 18 and (sums["n"] == 512).all()
+    markers = marker_table({a: a for a in "ABCDEF"}, {a: a for a in "ABCDX"}, {a: a for a in "XYZ"})
+    # E and F are new and 0.1 away from what was trained; X was trained, Y is as near, Z is not.
+    angles = {**dict.fromkeys("ABCDX", 0.0), "E": 0.45, "F": 0.45, "Y": 0.3, "Z": 1.5}
+    vectors = np.array([[np.cos(a), np.sin(a)] for a in angles.values()])
+    table = judged(markers, vectors, list(angles), sums, 0.8, 0).set_index("marker")
+    assert table.loc[list("ABCDEF"), "error"].to_numpy(float) == pytest.approx(0.3, abs=0.05)
+    assert table.loc["E", "distance"] == pytest.approx(1 - np.cos(0.45))
+    assert table.loc[["X", "Y", "Z"], "trusted"].tolist() == [True, True, False]
+    assert "further from the trained markers" in table.loc["Z", "reason"]
+    low, high = table.loc["A", ["low", "high"]].astype(float)
+    assert low < table.loc["A", "error"] < high
+
+
+def test_without_any_embedding_of_a_stain_none_is_judged(tissues):
+    sums = hidden_scores(Near(), tissues, {"crop": 16, "batch": 4}, 0.0, 6, 0)
+    markers = marker_table({a: a for a in "ABCDEF"}, {"A": "A"}, {"X": "X"})
+    table = judged(markers, np.eye(6), list("ABCDEF"), sums, 0.8, 0)
+    assert not table["stain"].any()
