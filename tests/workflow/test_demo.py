@@ -362,3 +362,18 @@ def test_shuffled_labels_bring_the_probe_to_chance(results, model):
     probe = fit_logistic(Rows(tokens, train["position"]), train["truth"], 1.0, 10000)
     scores = Confusion(confusion(test, probe.predict(Rows(tokens, test["position"]))))
     assert probe.converged and scores.macro_f1() < chance(scores.support()) + 0.05
+
+
+def test_the_same_seed_gives_the_same_bytes(demo, results, snakemake):
+    """The last test: what it draws again is newer than the report."""
+
+    def drawn():
+        files = (results / "figures").rglob("*")
+        return {path: sha256(path) for path in files if path.is_file()}
+
+    before = drawn()
+    again = ["tableS1", "fig2d", "fig3b", "fig4h", "loss_curves"]
+    paths = [f"results/demo/figures/{target}/numbers.json" for target in again]
+    run = snakemake(demo, "--profile", "demo", "-R", *again, "--", *paths)
+    assert run.returncode == 0, run.stderr[-2000:]
+    assert drawn() == before

@@ -97,8 +97,9 @@ def test_every_link_leads_somewhere(document):
 def written():
     """Return patterns of what the full study's jobs write: * for its cohorts, models and so on."""
     patterns = {"results/*"}
-    for job in (*planned_jobs(), *planned_jobs(target="export")):
-        beside = ("cache", "checkpoint_folder", "tensorboard_folder")
+    targets = ("all", "export", "partial_report")
+    for job in (job for target in targets for job in planned_jobs(target=target)):
+        beside = ("cache", "checkpoint_folder", "folder", "tensorboard_folder")
         cache = [value for key, value in job.params.items() if key in beside]
         for path in filter(None, (*job.output, *job.log, job.benchmark, *cache)):
             names = ("virtues", *job.wildcards_dict.values())
