@@ -37,12 +37,6 @@ rule verify_data:
         "../workflow_scripts/commands/verify_data.py"
 
 
-def of_figure(heading):
-    """Numbers of the targets under a heading of figures.yaml; drawings have none."""
-    ids = [t["id"] for t in TARGETS.values() if t["figure"].startswith(heading)]
-    return [f"{R}/figures/{target}/numbers.json" for target in ids if target in NUMBERED]
-
-
 # `snakemake --cores 8 fig4`, `supplementary`, `figures`
 for command, heading in {
     **{f"fig{number}": f"Figure {number}" for number in range(1, 6)},

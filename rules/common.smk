@@ -69,18 +69,18 @@ def training_place():
 
 def gpus_by_rule():
     """GPUs that a job of each rule holds in all, of the rules that ask for any."""
-    asked = {rule.name: gpus() for rule in workflow.rules if "gpu" in rule.resources}
+    asked = {each.name: gpus() for each in workflow.rules if "gpu" in each.resources}
     # A training over several nodes asks in another way, see `training_place`.
     asked["pretrain"] = config["pretrain"]["processes"] * config["pretrain"]["nodes"] * gpus()
-    return {rule: count for rule, count in asked.items() if count}
+    return {name: count for name, count in asked.items() if count}
 
 
 def rules_by_stage():
     """Names of the rules that compute something, by their file in rules/."""
     stages = {}
-    for rule in workflow.rules:
-        if rule.benchmark:
-            stages.setdefault(Path(str(rule.snakefile)).stem, []).append(rule.name)
+    for each in workflow.rules:
+        if each.benchmark:
+            stages.setdefault(Path(str(each.snakefile)).stem, []).append(each.name)
     return stages
 
 
@@ -109,6 +109,12 @@ def claim_results():
         raise WorkflowError(str(error))
     if changed:
         logger.info(said(R, changed))
+
+
+def of_figure(heading):
+    """Numbers of the targets under a heading of figures.yaml; drawings have none."""
+    ids = [t["id"] for t in TARGETS.values() if t["figure"].startswith(heading)]
+    return [f"{R}/figures/{target}/numbers.json" for target in ids if target in NUMBERED]
 
 
 def cohort_folder(cohort):
