@@ -71,18 +71,18 @@ def training_place():
 
 def gpus_by_rule():
     """GPUs that a job of each rule holds in all, of the rules that ask for any."""
-    asked = {step.name: gpus() for step in workflow.rules if "gpu" in step.resources}
+    asked = {each.name: gpus() for each in workflow.rules if "gpu" in each.resources}
     # A training over several nodes asks in another way, see `training_place`.
     asked["pretrain"] = config["pretrain"]["processes"] * config["pretrain"]["nodes"] * gpus()
-    return {rule: count for rule, count in asked.items() if count}
+    return {name: count for name, count in asked.items() if count}
 
 
 def rules_by_stage():
     """Names of the rules that compute something, by their file in rules/."""
     stages = {}
-    for step in workflow.rules:
-        if step.benchmark:
-            stages.setdefault(Path(str(step.snakefile)).stem, []).append(step.name)
+    for each in workflow.rules:
+        if each.benchmark:
+            stages.setdefault(Path(str(each.snakefile)).stem, []).append(each.name)
     return stages
 
 

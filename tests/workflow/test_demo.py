@@ -389,3 +389,18 @@ def test_attention_is_drawn_over_two_tissues_and_three_regions(results):
     ratings = pd.read_parquet(results / "tasks/attention/importance.parquet")
     assert len(ratings.dropna(subset=["row"])["region"].unique()) == 3
     assert ratings[["as_printed", "over_targets"]].notna().all(axis=None)
+
+
+def test_the_same_seed_gives_the_same_bytes(demo, results, snakemake):
+    """The last test: what it draws again is newer than the report."""
+
+    def drawn():
+        files = (results / "figures").rglob("*")
+        return {path: sha256(path) for path in files if path.is_file()}
+
+    before = drawn()
+    again = ["tableS1", "fig2d", "fig3b", "fig4h", "loss_curves"]
+    paths = [f"results/demo/figures/{target}/numbers.json" for target in again]
+    run = snakemake(demo, "--profile", "demo", "-R", *again, "--", *paths)
+    assert run.returncode == 0, run.stderr[-2000:]
+    assert drawn() == before

@@ -158,7 +158,7 @@ def deviations(path):
     markdown = MarkdownIt("commonmark", {"html": False}).enable("table")
     html = markdown.render(text).replace("<h2>", "<h4>").replace("</h2>", "</h4>")
     # On a phone a table scrolls by itself.
-    html = html.replace("<table>", '<div class="room" tabindex="0"><table class="plain">')
+    html = html.replace("<table>", '<div class="room wide-room" tabindex="0"><table class="plain">')
     return Markup(html.replace("</table>", "</table></div>"))
 
 

@@ -101,8 +101,8 @@ def written(tmp_path_factory):
     mine = write_cohort(tmp_path_factory.mktemp("own"), "mine", MINE, 1, 0, labelled=False)
     mine.write_text(mine.read_text().replace("simulated: true\n", ""))
     own = planned_jobs(overrides={"cohort": str(mine)}, target="own_cohort")
-    for job in (*planned_jobs(), *planned_jobs(target="export"), *own):
-        beside = ("cache", "checkpoint_folder", "tensorboard_folder")
+    for job in (*planned_jobs(target=["all", "export", "partial_report"]), *own):
+        beside = ("cache", "checkpoint_folder", "folder", "tensorboard_folder")
         cache = [value for key, value in job.params.items() if key in beside]
         for path in filter(None, (*job.output, *job.log, job.benchmark, *cache)):
             names = ("virtues", *job.wildcards_dict.values())
