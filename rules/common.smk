@@ -143,10 +143,11 @@ def refuse_the_future():
         dated = stamp if os.path.exists(stamp) else path
         ahead = os.path.getmtime(dated) - time.time() if os.path.exists(dated) else 0
         if ahead > 60:
+            made = path.startswith((R, config["archives"]))
+            anew = "the same command with --touch --forceall" if made else f"touch {path}"
             raise WorkflowError(
                 f"{path}: written in {ahead / 3600:.0f} h by the clock of this machine; correct the "
-                "clock if it is wrong, then date all results anew: the same command with --touch "
-                "--forceall"
+                f"clock if it is wrong, then date what was written anew: {anew}"
             )
 
 

@@ -17,11 +17,13 @@ LOCKS = Path(".snakemake/locks")
 
 
 def running(folder):
-    """Return the ids of Snakemake's processes of this machine that work in `folder`."""
+    """Return the ids of the Snakemakes of this machine that schedule jobs in `folder`."""
     found = []
     for process in psutil.process_iter():
         try:
-            if is_snakemake(process) and process.cwd() == str(folder):
+            # With --mode it runs one job, maybe one of the cluster, which the queue lists.
+            runs = is_snakemake(process) and "--mode" not in process.cmdline()
+            if runs and process.cwd() == str(folder):
                 found.append(process.pid)
         except psutil.Error:  # it has just ended, or belongs to someone else
             continue

@@ -7,15 +7,12 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import pytest
-import yaml
 
 from tests.faults import small
 from tests.unit.cohorts.bad_server import Server
 
-ROOT = Path(__file__).resolve().parents[2]
 HOUR = 3600
 nightly = pytest.mark.nightly
 
@@ -250,8 +247,3 @@ def test_a_file_that_was_cut_short_is_named(study, file, share, reader):
     assert status != 0 and "Traceback" not in printed, printed[-3000:]
     small.delete_what_is_named(folder, file, printed)
     ends_well(study)
-
-
-def test_settings_of_this_study_are_those_of_a_user():
-    """The small study has no key of its own that would let it survive what others would not."""
-    assert set(small.STUDY) <= set(yaml.safe_load((ROOT / "config.yaml").read_text()))
