@@ -111,7 +111,7 @@ def comparisons(probes, tasks, ours, models, repeats, seed):
             else:
                 found[key] = (difference(*both, repeats, seed), len(both[0].patients))
     tested = {k: v[0][3] for k, v in found.items() if isinstance(v, tuple) and v[0][3] is not None}
-    adjusted = holm(tested)
+    adjusted = dict(zip(tested, holm(list(tested.values())), strict=True))
     for key, value in found.items():
         if isinstance(value, tuple):
             (gap, low, high, _), patients = value

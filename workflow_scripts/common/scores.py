@@ -103,10 +103,11 @@ def swap_test(first, second, repeats, seed):
     return float(extreme / len(keep) if exact else (1 + extreme) / (1 + repeats))
 
 
-def holm(p_values):
-    """Return Holm's adjusted p values of a dict of p values."""
-    adjusted, largest = {}, 0.0
-    for rank, (key, p) in enumerate(sorted(p_values.items(), key=lambda item: item[1])):
-        largest = max(largest, min(1.0, (len(p_values) - rank) * p))
-        adjusted[key] = largest
+def holm(ps):
+    """Return Holm's adjusted p values in the order of `ps`."""
+    ps = np.asarray(ps, float)
+    order = np.argsort(ps, kind="stable")
+    steps = ps[order] * np.arange(len(ps), 0, -1)
+    adjusted = np.empty(len(ps))
+    adjusted[order] = np.minimum(np.maximum.accumulate(steps), 1)
     return adjusted

@@ -7,6 +7,7 @@ import numpy as np
 from workflow_scripts.common.bootstrap import interval
 from workflow_scripts.common.names import name
 from workflow_scripts.common.numbers import not_run, number
+from workflow_scripts.common.scores import holm
 from workflow_scripts.patients import tissue_scores as s
 
 BY_PATIENT = "by patient: mean probability of a patient's images"
@@ -52,7 +53,7 @@ def adjust(results):
     """Add Holm's adjusted p of the patient bootstrap to all comparisons (T7)."""
     found = [c for result in results for c in result.comparisons.values()]
     tested = [c for c in found if c["bootstrap_p"] is not None]
-    adjusted = s.holm([c["bootstrap_p"] for c in tested])
+    adjusted = holm([c["bootstrap_p"] for c in tested])
     for comparison in found:
         comparison["holm_p"] = None
     for comparison, p in zip(tested, adjusted, strict=True):

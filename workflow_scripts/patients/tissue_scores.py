@@ -121,13 +121,3 @@ def mann_whitney(ours, theirs):
     if len(set(np.concatenate([ours, theirs]))) == 1:
         return 1.0
     return float(mannwhitneyu(ours, theirs, alternative="greater", method="auto").pvalue)
-
-
-def holm(ps):
-    """Return Holm's adjusted p values in the order of `ps`."""
-    ps = np.asarray(ps, float)
-    order = np.argsort(ps, kind="stable")
-    steps = ps[order] * np.arange(len(ps), 0, -1)
-    adjusted = np.empty(len(ps))
-    adjusted[order] = np.minimum(np.maximum.accumulate(steps), 1)
-    return adjusted

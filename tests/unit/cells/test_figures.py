@@ -122,8 +122,9 @@ def test_models_are_compared_on_the_same_cells_with_holms_p():
 
 
 def test_holm_steps_down():
-    adjusted = holm({"a": 0.01, "b": 0.04, "c": 0.03})
-    assert adjusted == pytest.approx({"a": 0.03, "c": 0.06, "b": 0.06})
+    assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
+    assert holm([0.01, 0.04, 0.03, 0.5]) == pytest.approx([0.04, 0.09, 0.09, 0.5])
+    assert holm([0.9, 0.8]) == pytest.approx([1, 1]) and holm([]).size == 0
 
 
 def test_the_order_needs_both_rivals():

@@ -72,12 +72,6 @@ def test_five_seeds_against_five_give_the_smallest_p_that_there_is():
     assert s.mann_whitney(np.ones(5), np.ones(5)) == 1
 
 
-def test_holm_by_hand():
-    np.testing.assert_allclose(s.holm([0.01, 0.04, 0.03, 0.5]), [0.04, 0.09, 0.09, 0.5])
-    np.testing.assert_allclose(s.holm([0.9, 0.8]), [1, 1])
-    assert s.holm([]).size == 0
-
-
 def compared(right, seed):
     """Compare a guess that is right this often more than chance with one that is not."""
     truth, guess, patients = drawn(right, seed, n=120)
