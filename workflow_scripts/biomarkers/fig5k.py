@@ -17,7 +17,8 @@ from workflow_scripts.common.job import run
 from workflow_scripts.common.names import name
 from workflow_scripts.common.numbers import not_run, number, weights_of
 
-CLAIMS = {"C106": "meyer", "C107": "ratio_cd8", "C108": "ratio_cd4", "C109": "ratio_b"}
+RATIOS = {"C107": "cd8", "C108": "cd4", "C109": "b"}
+CLAIMS = {"C106": "meyer"} | {claim: f"ratio_{kind}" for claim, kind in RATIOS.items()}
 BESIDE = {
     "R": "R itself, no groups",
     "prevalence": "share of cells kept",
