@@ -14,7 +14,7 @@ SHIFTS = f"{R}/tasks/response"
 RESPONSE_PARAMS = dict(
     task=RESPONSE_TASK,
     where=f"{RESPONSE['cohort']}: tasks.{RESPONSE['task']}",
-    cohort_folder=cohort_folder(RESPONSE["cohort"]),
+    cohort_folder=lambda w: cohort_folder(RESPONSE["cohort"]),
 )
 WHO = ("visit", "times", "patients", "per_protocol")
 MEASURED = (*WHO, "epsilon", "epsilon_unit", "tolerance", "max_rounds", "share", "neighbours")
@@ -154,7 +154,7 @@ rule transfer_signatures:
         code=code("workflow_scripts/biomarkers/transfer_signatures.py"),
         settings={key: TRANSFERRED_TO[key] for key in (*FORESTS, *PLACES)},
         tasks=SECOND_TASKS,
-        cohort_folder=cohort_folder(TRANSFERRED_TO["cohort"]),
+        cohort_folder=lambda w: cohort_folder(TRANSFERRED_TO["cohort"]),
         seed=SEEDS[0],
     message:
         "Carrying signatures to {TRANSFERRED_TO[cohort]}"
