@@ -22,7 +22,7 @@ CLAIMS = {"C106": "meyer"} | {claim: f"ratio_{kind}" for claim, kind in RATIOS.i
 BESIDE = {
     "R": "R itself, no groups",
     "prevalence": "share of cells kept",
-    "frozen": "cut-points of discovery",
+    "frozen": "discovery cut-points",
 }
 
 
@@ -99,7 +99,7 @@ def summarise(table, ours, n, absent, seed, weights, words):
 def draw(table, ours):
     """Return the figure: a point with interval per system; dotted at chance."""
     figure, axis = plt.subplots(figsize=figsize(89, 62))
-    figure.get_layout_engine().set(w_pad=0.06)
+    figure.get_layout_engine().set(w_pad=0.1)
     other = "reversed" if ours == "as_printed" else "as_printed"
     shown = [ours, *CLAIMS.values(), other, *BESIDE]
     rows = [table.loc[system] for system in shown if system in table.index]
