@@ -105,6 +105,17 @@ OTHER = {
     "biomarkers.signatures.published": "resources/claims.csv",
     "biomarkers.surroundings.graph": "resources/claims.csv",
     "biomarkers.surroundings.shown": [{"signature": "RS2", "cell_type": "tumor"}],
+    "response.cohort": "hoch2022",
+    "response.task": "another",
+    "response.visit": "another",
+    "response.compared": "resnet50",
+    "response.epsilon_unit": "absolute",
+    "meyer_transfer.cohort": "hoch2022",
+    "meyer_transfer.survival": "another",
+    "meyer_transfer.groups": "another",
+    "meyer_transfer.phenotype": "another",
+    "meyer_transfer.label": "another",
+    "meyer_transfer.orientation": "reversed",
     "cells.transfer.source": "hoch2022",
     "cells.transfer.target": "danenberg2022",
     "cells.transfer.label": "cell_type",
@@ -134,6 +145,17 @@ UNTRACKED = {
     "cells.labels.wang2023",  # its data are given on request: nothing of it runs here
     "tissue_tasks.tasks.wang2023",  # as above
     "pretrain.tensorboard",
+    # Of jobs that need the same data; the figures, which say so, read the other keys.
+    *(
+        f"response.{key}"
+        for key in ("compared", "epsilon", "epsilon_unit", "tolerance", "max_rounds", "share")
+    ),
+    "response.neighbours",
+    "response.barycentre_points",
+    *(
+        f"meyer_transfer.{key}"
+        for key in ("groups", "label", "tumour", "trees", "depth", "held_out", "folds", "threads")
+    ),
 }
 # A key that matters only beside another one.
 BESIDE = {

@@ -17,11 +17,12 @@ from workflow_scripts.common.job import run
 from workflow_scripts.common.names import name
 from workflow_scripts.common.numbers import not_run, number, weights_of
 
-CLAIMS = {"C106": "meyer", "C107": "ratio_cd8", "C108": "ratio_cd4", "C109": "ratio_b"}
+RATIOS = {"C107": "cd8", "C108": "cd4", "C109": "b"}
+CLAIMS = {"C106": "meyer"} | {claim: f"ratio_{kind}" for claim, kind in RATIOS.items()}
 BESIDE = {
     "R": "R itself, no groups",
     "prevalence": "share of cells kept",
-    "frozen": "cut-points of discovery",
+    "frozen": "discovery cut-points",
 }
 
 
@@ -98,7 +99,7 @@ def summarise(table, ours, n, absent, seed, weights, words):
 def draw(table, ours):
     """Return the figure: a point with interval per system; dotted at chance."""
     figure, axis = plt.subplots(figsize=figsize(89, 62))
-    figure.get_layout_engine().set(w_pad=0.06)
+    figure.get_layout_engine().set(w_pad=0.1)
     other = "reversed" if ours == "as_printed" else "as_printed"
     shown = [ours, *CLAIMS.values(), other, *BESIDE]
     rows = [table.loc[system] for system in shown if system in table.index]

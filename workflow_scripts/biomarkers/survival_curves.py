@@ -17,7 +17,7 @@ from workflow_scripts.common.names import name
 from workflow_scripts.common.numbers import not_run, number, weights_of
 from workflow_scripts.common.survival import cox, draw_kaplan_meier, logrank, logrank_trend
 
-TITLES = {"as_printed": "signatures, R > 2 is high risk", "reversed": "signatures, reversed"}
+TITLES = {"as_printed": "signatures, as printed", "reversed": "signatures, reversed"}
 
 
 def compare_levels(follow, levels):

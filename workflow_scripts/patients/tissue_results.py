@@ -122,7 +122,7 @@ def summarise(results, virtues, weights):
     for result in results:
         place = f"{result.cohort}_{result.task}"
         for model in result.images:
-            numbers[f"f1_{place}_{model}"] = f1_number(result, model, weights)
+            numbers[f"macro_f1_{place}_{model}"] = f1_number(result, model, weights)
         for rival in result.comparisons:
             numbers[f"gain_{place}_{rival}"] = gain_number(result, rival, virtues, weights)
             numbers[f"p_{place}_{rival}"] = p_number(result, rival, virtues, weights)
@@ -132,5 +132,5 @@ def summarise(results, virtues, weights):
             entry = number(result.fraction.mean, low, high, n=n)
         else:
             entry = not_run(result.fraction or "no cell label says what is tumour")
-        numbers[f"f1_{place}_tumour_fraction"] = entry
+        numbers[f"macro_f1_{place}_tumour_fraction"] = entry
     return numbers
