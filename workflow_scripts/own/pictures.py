@@ -87,7 +87,7 @@ def calibration_plot(markers):
             xlabel="cosine distance to the nearest trained marker (ESM-2)",
             ylabel="error / standard deviation",
         )
-        axis.set_ylim(0, max(1.15 * USELESS, axis.get_ylim()[1]))
+        axis.set_ylim(0, 1.12 * np.nanmax([USELESS, hidden["error"].max(), high.max()]))
         axis.xaxis.set_major_locator(MaxNLocator(5))
         axis.legend(loc="lower right", fontsize=5)
         text = io.StringIO()
