@@ -80,8 +80,8 @@ def calibration_plot(markers):
         axis.scatter(stains["distance"], high, 14, color="#555555", marker="_")
         axis.axhline(USELESS, color="#999999", lw=0.8, ls="--")
         axis.annotate(
-            "a guess of the mean", (1, USELESS), (-2, 2), ("axes fraction", "data"),
-            "offset points", ha="right", va="bottom", fontsize=5, color="#666666",
+            "a guess of the mean", (0.5, USELESS), (0, 2), ("axes fraction", "data"),
+            "offset points", ha="center", va="bottom", fontsize=5, color="#666666",
         )  # fmt: skip
         axis.set(
             xlabel="cosine distance to the nearest trained marker (ESM-2)",
