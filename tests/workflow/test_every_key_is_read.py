@@ -79,6 +79,7 @@ OTHER = {
     "cells.labels.danenberg2022": ["cell_phenotype"],
     "cells.labels.hoch2022": ["phenotype"],
     "retrieval.cohort": "wang2023",
+    "own.weights": "published",
     "retrieval.label": "cell_type",
     "retrieval.cases.fig4k": [{"subtype": "a", "grade": "1", "quantile": 0.5}],
     "retrieval.cases.figS21": [{"subtype": "a", "grade": "1", "quantile": 0.5}],

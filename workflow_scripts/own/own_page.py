@@ -69,7 +69,12 @@ def panel_rows(panel, markers):
     for row in panel.to_dict("records"):
         known = row["uniprot_id"] in scores.index
         score = scores.loc[row["uniprot_id"]] if known else dict.fromkeys(SCORES)
-        rows.append(row | {key: score[key] for key in SCORES})
+        row = row | {key: score[key] for key in SCORES}
+        if row["uniprot_id"] and not known:
+            row |= {"model": "left out", "remark": "no embedding of its protein"}
+        elif known and pd.isna(row["error"]):
+            row["remark"] = "no score: constant where it was hidden"
+        rows.append(row)
     return rows
 
 

@@ -80,14 +80,14 @@ def calibration_plot(markers):
         axis.scatter(stains["distance"], high, 14, color="#555555", marker="_")
         axis.axhline(USELESS, color="#999999", lw=0.8, ls="--")
         axis.annotate(
-            "a guess of the mean", (1, USELESS), (-2, 2), ("axes fraction", "data"),
-            "offset points", ha="right", va="bottom", fontsize=5, color="#666666",
+            "a guess of the mean", (0.5, USELESS), (0, 2), ("axes fraction", "data"),
+            "offset points", ha="center", va="bottom", fontsize=5, color="#666666",
         )  # fmt: skip
         axis.set(
             xlabel="cosine distance to the nearest trained marker (ESM-2)",
             ylabel="error / standard deviation",
         )
-        axis.set_ylim(0, max(1.15 * USELESS, axis.get_ylim()[1]))
+        axis.set_ylim(0, 1.12 * np.nanmax([USELESS, hidden["error"].max(), high.max()]))
         axis.xaxis.set_major_locator(MaxNLocator(5))
         axis.legend(loc="lower right", fontsize=5)
         text = io.StringIO()

@@ -98,3 +98,10 @@ def test_a_prediction_within_what_was_measured_is_trusted():
     verdict = Calibration(np.linspace(0, 0.1, 10), np.linspace(0.3, 0.5, 10), 0.8).judge(0.05)
     assert verdict["trusted"] is True and verdict["reason"] == ""
     assert 0.3 < verdict["expected"] < verdict["bound"] < 0.6
+
+
+def test_a_bound_is_never_below_what_is_expected():
+    errors = np.array([*[1.0] * 9, 3.0])  # the mean of all is above nine of ten
+    calibration = Calibration(np.zeros(10), errors, 0.8)
+    assert calibration.expected(0.0) == pytest.approx(1.2)
+    assert calibration.bound(0.0) >= 1.2

@@ -170,11 +170,14 @@ def test_a_case_shows_its_record_and_the_panel_its_scores():
     tasks = {"relapse": {"column": "Relapse"}, "grade": {"column": "G"}, "other": {"column": "no"}}
     row = pd.Series({"Relapse": None, "G": 2.0})
     assert record(row, tasks) == [("relapse", "not recorded"), ("grade", "2")]
-    panel = pd.DataFrame({"channel": ["a", "b"], "uniprot_id": ["P1", ""]})
+    panel = pd.DataFrame({"channel": list("abcd"), "uniprot_id": ["P1", "", "P2", "P3"]})
+    panel = panel.assign(model="known", remark="")
     scores = ["distance", "r", "error", "low", "high"]
-    markers = pd.DataFrame({"uniprot_id": ["P1"]} | {name: [0.5] for name in scores})
-    first, second = panel_rows(panel, markers)
-    assert first["r"] == 0.5 and second["r"] is None
+    markers = pd.DataFrame({"uniprot_id": ["P1", "P3"]} | {name: [0.5, np.nan] for name in scores})
+    first, second, third, fourth = panel_rows(panel, markers)
+    assert first["r"] == 0.5 and first["remark"] == "" and second["r"] is None
+    assert (third["model"], third["remark"]) == ("left out", "no embedding of its protein")
+    assert fourth["model"] == "known" and fourth["remark"].startswith("no score: constant")
 
 
 class Near(Recorder):
