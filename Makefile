@@ -14,7 +14,7 @@ export OMP_NUM_THREADS ?= 1
 # make check_env STUDY=mine.yaml
 OVERLAY = $(if $(STUDY),--configfile $(STUDY))
 # They write nothing that a run under way would miss.
-ASK = $(BIN)/snakemake --cores 1 --nolock --quiet all $(OVERLAY)
+ASKED = --cores 1 --nolock --quiet rules progress host reason $(OVERLAY)
 
 .PHONY: help install browser demo plan check_env verify_data report clean_intermediate test cluster \
   faults unlock real rulegraph lint conda audit clean
@@ -45,13 +45,13 @@ plan: $(INSTALLED) ## what a study would run and take; STUDY=demo/study.yaml for
 	  $(if $(RATE),--rate $(RATE)) $(if $(SHARE),--share $(SHARE))
 
 check_env: $(INSTALLED) ## what this machine offers a study; STUDY=demo/study.yaml for an overlay
-	@$(ASK) check_env
+	@$(BIN)/snakemake check_env $(ASKED)
 
 verify_data: $(INSTALLED) ## compare downloads and weights with their recorded checksums
-	@$(ASK) verify_data
+	@$(BIN)/snakemake verify_data $(ASKED)
 
 report: $(INSTALLED) ## the report of what a study has so far
-	@$(ASK) partial_report
+	@$(BIN)/snakemake partial_report $(ASKED)
 
 clean_intermediate: $(INSTALLED) ## sizes of what can be computed again; YES=1 removes it
 	@$(BIN)/python -m workflow_scripts.commands.clean_intermediate $(OVERLAY) $(if $(YES),--yes)

@@ -25,11 +25,8 @@ def packages(lock=LOCK):
 
     A problem is a sentence or None, here and below.
     """
-    wanted = dict(
-        line.split("==")
-        for line in lock.read_text().splitlines()
-        if "==" in line and line[0] != "#"
-    )
+    lines = [line.partition("#")[0].partition(";")[0] for line in lock.read_text().splitlines()]
+    wanted = dict(map(str.strip, line.split("==")) for line in lines if "==" in line)
     other = []
     for name, number in wanted.items():
         try:
@@ -47,7 +44,8 @@ def packages(lock=LOCK):
 
 def device(wanted):
     """Return (line, problem) on the GPU and on what torch was built for."""
-    built = f"torch {torch.__version__} built for CUDA {torch.version.cuda or '- no, CPU alone'}"
+    built = f"for CUDA {torch.version.cuda}" if torch.version.cuda else "for the CPU alone"
+    built = f"torch {torch.__version__} built {built}"
     if torch.cuda.is_available():
         cards = [torch.cuda.get_device_properties(i) for i in range(torch.cuda.device_count())]
         named = ", ".join(f"{card.name} with {card.total_memory / 1e9:.0f} GB" for card in cards)

@@ -203,6 +203,8 @@ def write_rest(results):
     jobs = {
         "ingest/damond2019": (12.5, 400),
         "ingest/danenberg2022": (14.0, 450.5),
+        "embed/wo_sim_danenberg2022_sim_danenberg2022": (1.0, 100),  # too long for a phone's line
+        "embed/all14_damond2019": (0.5, 100),
         "pretrain/all14": (140, 1800),
         "claims_table": (0.2, "NA"),
     }
