@@ -20,6 +20,7 @@ from workflow_scripts.biomarkers.measure_response import (
     spread,
     treated_cells,
 )
+from workflow_scripts.biomarkers.shift_numbers import arrows, difference
 from workflow_scripts.biomarkers.treated import GROUPS, treated_tissues, visit_counts
 from workflow_scripts.common.errors import InputError
 from workflow_scripts.common.numbers import read_numbers
@@ -110,7 +111,7 @@ def gap(table, seed=0):
     """Return the mean difference of shifts between groups, standardised, and its p."""
     whole = table[(table["start"] == TIMES[0]) & (table["end"] == TIMES[2])]
     responds = (whole["group"] == GROUPS[0]).to_numpy()
-    return fig5b.difference(whole["relative"].to_numpy(), responds, 100, seed)
+    return difference(whole["relative"].to_numpy(), responds, 100, seed)
 
 
 @pytest.mark.parametrize("seed", [0, 1])
@@ -181,7 +182,7 @@ def points(seed=0):
 def test_arrows_are_displacements_of_medians():
     cloud = points()
     parts = [barycentres(p, SETTINGS, 0).assign(model=m) for m, p in cloud.groupby("model")]
-    moved = fig5b.arrows(pd.concat(parts), cloud, TIMES).set_index(["model", "group", "start"])
+    moved = arrows(pd.concat(parts), cloud, TIMES).set_index(["model", "group", "start"])
     assert moved.loc[("all14", GROUPS[0], TIMES[0]), "dx"] == pytest.approx(2, abs=0.7)
     assert moved.loc[("all14", GROUPS[1], TIMES[0]), "dx"] == pytest.approx(0.5, abs=0.7)
     lengths = moved["length"].groupby(["model", "group"]).sum()
