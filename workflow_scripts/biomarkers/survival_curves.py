@@ -104,7 +104,7 @@ def draw(follow, levels, found, unit):
         title = TITLES.get(system) or name(system)
         title += f"\nhigh against low: p = {p:.2g}" if np.isfinite(p) else "\nno high or low risk"
         if np.isfinite(facts["trend_p"]):
-            title += f"; trend: p = {facts['trend_p']:.2g}"
+            title += f"\ntrend: p = {facts['trend_p']:.2g}"
         axis.legend(title=title, loc="lower left", bbox_to_anchor=(0, 1), alignment="left")
         axis.set_ylabel("event-free survival")
     return figure
