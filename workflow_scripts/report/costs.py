@@ -16,7 +16,15 @@ STAGES = {
     "embed": "Embedding",
     "reconstruction": "Reconstruction",
     "cells": "Cell types",
+    "patients": "Risk groups",
     "retrieval": "Retrieval",
+    "tissue_tasks": "Classes of tissues",
+    "biomarkers": "Biomarkers",
+    "response": "Treatment response",
+    "attention": "Attention",
+    "scaling": "Scaling",
+    "own": "Own cohort",
+    "commands": "Commands",
     "report": "Report",
 }
 

@@ -28,6 +28,7 @@ PALETTE = ROOT / "resources" / "palette.yaml"
 LOCK = ROOT / "envs" / "requirements.lock"
 COHORT_FILES = ("cards", "tissues", "cells", "exclusions", "sub_images", "channels", "ingest")
 WORDS = {"reproduced": "are reproduced", "close": "are close", "differs": "differ"}
+SHOWN = 4  # reasons named on the first screen
 LIMIT = 30e6  # bytes of the folder; more is worth a line in the log
 
 
@@ -44,7 +45,10 @@ def sentences(statements, groups, cohorts, simulated):
         got = ", ".join(f"{counts[k]} {w}" for k, w in WORDS.items())
         first = f"Of the paper's {total} statements, {got}."
     reasons = tables.reason_counts(row["verdict"] for row in statements)
-    written = ", ".join(f"{reason} ({count})" for reason, count in reasons)
+    written = ", ".join(f"{reason} ({count})" for reason, count in reasons[:SHOWN])
+    others = sum(count for _, count in reasons[SHOWN:])
+    if others:
+        written += f", {others} for other reasons, named with each statement"
     second = f"{counts['not run']} were not run: {written}." if reasons else "All were run."
     everything = [card for _, group in groups for card in group]
     drawn = sum(card["picture"] for card in everything)
