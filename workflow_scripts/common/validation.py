@@ -16,7 +16,11 @@ _FIRST = ("additionalProperties", "required", "type", "enum", "pattern")
 
 def parse_yaml(text):
     """Return what a YAML text holds, plain values alone."""
-    return yaml.load(text, Loader=LOADER)
+    loader = LOADER(text)
+    try:
+        return loader.get_single_data()
+    finally:
+        loader.dispose()
 
 
 def read_yaml(path):

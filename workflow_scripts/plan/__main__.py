@@ -124,7 +124,7 @@ def plan(configfiles, target, rate, share):
     instances = {name: study.instances[name] for name in wanted("pretrain", "instance")}
     work = training_tflop(instances, sizes, config["model"], config["pretrain"])
     head = f"{target} of study {config['study']}: {len(pending)} of {len(everything)} jobs"
-    lines = section(f"{head} would run", jobs_per_rule(pending))
+    lines = section(f"{head} would run", jobs_per_rule(pending) or ["nothing: all is there"])
     lines += section("Not run", not_run(study))
     lines += section("To download", download_lines(study, wanted("retrieve", "cohort")))
     images = {name: sizes[name] for name in wanted("ingest", "cohort")}

@@ -148,7 +148,8 @@ def test_tasks_of_the_study_have_a_cohort():
     tasks = {name: set(load_cohort(name).tasks) for name in STUDY}
     assert tasks["cords2024"] >= {"subtype", "relapse", "grade", "lymph_node_metastasis"}
     assert tasks["danenberg2022"] == {"erbb2", "er", "pam50", "grade", "survival"}
-    assert tasks["wang2023"] == {"response"}
+    times = ("pre", "on", "post")
+    assert tasks["wang2023"] == {"response", *(f"response_{time}_treatment" for time in times)}
     assert tasks["meyer2025"] >= {"disease_free_survival", "published_risk", "immune_phenotype"}
     classes = load_cohort("danenberg2022").tasks
     assert [len(classes[name]["classes"]) for name in ("erbb2", "er", "pam50", "grade")] == [

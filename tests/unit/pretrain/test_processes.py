@@ -50,7 +50,7 @@ def test_two_processes_learn_what_one_learns(make_job):
             # A key's bias moves all scores of a query alike: its gradient is rounding alone, which
             # AdamW scales up to a full step.
             tensor, other = (t.view(3, -1)[[0, 2]] for t in (tensor, other))
-        torch.testing.assert_close(other, tensor, rtol=1e-3, atol=1e-4)
+        torch.testing.assert_close(other, tensor, rtol=1e-3, atol=5e-4)  # half a step of AdamW
     log = Path(shared.log[0]).read_text()
     assert log.count("training on cpu in fp32 from step 0 to 6") == 1
     assert re.search(r"step 6/6, loss \d\.\d+, lr \S+, \S+ crops/s, \S+ tokens/s, \S+ GB, 0 s", log)

@@ -10,7 +10,7 @@ import pytest
 import yaml
 from PIL import Image, ImageChops, ImageStat
 
-from tests.unit.report.fake_study import NOW, ORIGIN, fake_report, fake_study
+from tests.unit.report.fake_study import LACKING, NOW, ORIGIN, fake_report, fake_study
 from workflow_scripts.common.errors import InputError
 from workflow_scripts.common.names import name
 from workflow_scripts.common.targets import load_targets
@@ -85,13 +85,14 @@ def test_partial_run(partial):
     cards = [a for a in page.all("article")]
     assert len(cards) == 71
     drawn = [a["id"] for a in cards if "missing" not in a["class"]]
-    assert drawn == [t["id"] for t in load_targets() if t["built"]] and "fig2d" in drawn
+    built = [t["id"] for t in load_targets() if t["built"]]
+    assert drawn == [target for target in built if target not in LACKING] and "fig2d" in drawn
     assert len(page.all("img", loading="lazy")) == len(drawn)
-    assert text.count("Not built yet.") == 61 - len(drawn)
+    assert text.count("No such cohort.") == 61 - len(drawn) == len(LACKING)
     assert text.count("A drawing; nothing is computed.") == 10
     assert f"{len(drawn)} of 61 panels and tables have a picture; 10 more are drawings" in text
-    unbuilt = sum(len(t["claims"]) for t in load_targets() if not t["built"])
-    reasons = rf"not built yet \({unbuilt}\), data not supplied \(\d\)\."
+    lost = sum(len(t["claims"]) for t in load_targets() if t["id"] in LACKING)
+    reasons = rf"no such cohort \({lost}\), data not supplied \(\d+\)\."
     assert re.search(f"were not run: {reasons}", text)
     assert "SIMULATED" not in text
 
@@ -298,7 +299,7 @@ def test_missing_picture_is_named(tmp_path):
 
 def test_unknown_verdict_is_named(tmp_path):
     files, params = fake_study(tmp_path)
-    files.claims.write_text(files.claims.read_text().replace("not run: not built yet", "perhaps"))
+    files.claims.write_text(files.claims.read_text().replace("not run: no such cohort", "perhaps"))
     with pytest.raises(InputError, match=r"C\d+: unknown verdict 'perhaps'; rebuild it"):
         report.build(files, params, tmp_path / "report", NOW, ORIGIN)
 
