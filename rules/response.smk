@@ -134,7 +134,7 @@ rule transfer_signatures:
         searched=f"{CARRIED}/cells.parquet",
         signatures=f"{CARRIED}/signatures.parquet",
         facts=f"{CARRIED}/signatures.json",
-        source=f"{R}/embeddings/{VIRTUES}/{RESPONSE['cohort']}",
+        source=f"{R}/embeddings/{VIRTUES}/{BIOMARKERS['cohort']}",
         target=f"{R}/embeddings/{VIRTUES}/{TRANSFERRED_TO['cohort']}",
         cells=f"{cohort_folder(TRANSFERRED_TO['cohort'])}/metadata/cells.parquet",
         tissues=f"{cohort_folder(TRANSFERRED_TO['cohort'])}/metadata/tissues.parquet",
