@@ -68,7 +68,7 @@ MADE = {
 }
 # Times, versions of the machine and messages: no results, and different on every run.
 EXEMPT = ("logs", "benchmarks", "checkpoints", "tensorboard")
-EXEMPT_FILES = ("metrics.json", "retrieved.json", ".snakemake_timestamp")
+EXEMPT_FILES = ("metrics.json", "manifest.json", "retrieved.json", ".snakemake_timestamp")
 
 
 def write_study(folder, source=None):

@@ -184,7 +184,7 @@ def test_a_fault_of_the_last_image_leaves_nothing_of_those_before(workplace, stu
     log = (workplace / f"results/{name}/logs/ingest/{name}.log").read_text()
     assert "tissue p2_2: image (3, 40, 40)" in log and "p3_3.tiff: the image has 4" in log
     results = workplace / "results" / name
-    assert files_below(results) == [f"logs/ingest/{name}.log"]
+    assert files_below(results) == [f"logs/ingest/{name}.log", "study.json"]
 
     write_images(images, 3, 3, 3)
     assert run(name, f"results/{name}/splits/{name}.csv").returncode == 0

@@ -256,7 +256,7 @@ def test_every_training_is_a_run_of_its_own(results):
     assert seen.pop("camae_sim_cords2024") == {"sim_cords2024"}
     assert len(seen.pop("kronos")) > 4
     assert seen == {f"wo_{cohort}": pretrained - {cohort} for cohort in BENCHMARKS}
-    assert len({card["weights_sha256"] for card in metrics.values()}) == 10
+    assert len({card["weights_sha256"] for card in metrics.values()}) == len(metrics) == 9
 
 
 @pytest.mark.parametrize(("model", "width"), [("resnet50", 9), ("camae", 48), ("kronos", 8)])
@@ -338,7 +338,7 @@ def test_an_unseen_cohort_costs_the_probe_little(results):
     losses = [entry["value"] for key, entry in numbers.items() if key.startswith("loss_")]
     assert len(losses) == 4 and max(losses) < 0.15 and numbers["C036"]["value"] == max(losses)
     numbers = json.loads((results / "figures/fig3c/numbers.json").read_text())["numbers"]
-    assert numbers["lead_macro_f1"]["n"] == 3
+    assert numbers["lead_macro_f1"]["n"] == 5  # test patients
     assert "has the class nk" in numbers["C034"]["status"]
 
 
