@@ -50,7 +50,8 @@ else:
             cohort=SCALING["cohort"],
             labels=SCALING["labels"],
             run={key: SCALING[key] for key in ("batch", "warm_ups", "runs")}
-            | {"side": config["pretrain"]["crop"], "device": config["device"]},
+            | {"side": config["pretrain"]["crop"]},
+            device=config["device"],
             sizes={
                 "virtues": config["model"],
                 "camae": {

@@ -123,7 +123,7 @@ def main(snakemake):
     """Measure both models, read what probes reached, and draw."""
     style()
     params, target = snakemake.params, snakemake.params.target
-    settings = params.run | {"threads": snakemake.threads}
+    settings = params.run | {"device": params.device, "threads": snakemake.threads}
     table = costs(params.sizes, [panel["markers"] for panel in params.panels], settings)
     counts = read_counts(snakemake.input.counts, params.cohort, params.labels)
     chance = (params.bootstrap, params.seed)
