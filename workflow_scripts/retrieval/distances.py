@@ -19,22 +19,22 @@ def wasserstein_matrix(tokens_nkD):
     n, k, width = tokens_nkD.shape
     flat = tokens_nkD.reshape(n * k, width).astype(np.float64)
     flat -= flat.sum(axis=0) / max(n * k, 1)  # distances stay, rounding of the products shrinks
-    norms = np.einsum("ij,ij->i", flat, flat)
+    # Every token is paid for once: its norm changes the sum, and no plan.
+    norms = np.einsum("ij,ij->i", flat, flat).reshape(n, k).sum(axis=1)
     distances = np.zeros((n, n))
     for first in range(0, n, BLOCK):
         ours = slice(first * k, (first + BLOCK) * k)
         for second in range(first, n, BLOCK):
             theirs = slice(second * k, (second + BLOCK) * k)
             costs = flat[ours] @ (-2 * flat[theirs]).T
-            costs += norms[ours, None]
-            costs += norms[theirs]
             costs = np.ascontiguousarray(costs.reshape(len(costs) // k, k, -1, k).swapaxes(1, 2))
             for i, row in enumerate(costs, first):
                 row = row[max(i + 1 - second, 0) :]  # pairs on and below the diagonal are known
                 if len(row):
                     plans = np.array([linear_sum_assignment(cost)[1] for cost in row])
                     paid = np.take_along_axis(row, plans[..., None], axis=2)
-                    distances[i, max(i + 1, second) : second + BLOCK] = paid.sum(axis=(1, 2))
+                    after = slice(max(i + 1, second), second + BLOCK)
+                    distances[i, after] = paid.sum(axis=(1, 2)) + norms[i] + norms[after]
     distances = np.sqrt(np.maximum(distances, 0) / k)
     return distances + distances.T
 
