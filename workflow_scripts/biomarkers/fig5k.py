@@ -10,7 +10,7 @@ from workflow_scripts.biomarkers.risk_scores import (
     paired_difference,
     risk_levels,
 )
-from workflow_scripts.biomarkers.transferred import counts, followed, read_transfer, save
+from workflow_scripts.biomarkers.transferred import counts, read_followed, save
 from workflow_scripts.common.bootstrap import interval
 from workflow_scripts.common.figures import colour, figsize, style
 from workflow_scripts.common.job import run
@@ -125,10 +125,7 @@ def main(snakemake):
     """Compare all systems on the same patients."""
     style()
     params, files = snakemake.params, snakemake.input
-    patients, facts, reason = read_transfer(files, params.reason)
-    follow = None
-    if not reason:
-        patients, follow, reason = followed(patients, facts)
+    patients, follow, facts, reason = read_followed(files, params.reason)
     if reason:
         save(snakemake, None, None, {}, reason)
         return

@@ -20,6 +20,15 @@ def read_transfer(files, reason):
     return pd.read_parquet(files.patients), facts, ""
 
 
+def read_followed(files, reason):
+    """Return (patients, follow-up, facts, reason); a reason says why groups cannot be compared."""
+    patients, facts, reason = read_transfer(files, reason)
+    if reason:
+        return patients, None, facts, reason
+    patients, follow, reason = followed(patients, facts)
+    return patients, follow, facts, reason
+
+
 def followed(patients, facts):
     """Return the patients with follow-up, their follow-up, and why groups cannot be told apart."""
     if "survival" in facts["absent"]:

@@ -33,7 +33,8 @@ def run_processes(job, processes):
 
 
 def test_two_processes_learn_what_one_learns(make_job):
-    alone, shared = make_job("alone"), make_job("shared", processes=2)
+    # A seed whose gradients stand clear of rounding, which AdamW scales up to a full step.
+    alone, shared = make_job("alone", seed=1), make_job("shared", seed=1, processes=2)
     threads = torch.get_num_threads()
     pretrain.main(alone)
     torch.set_num_threads(threads)
@@ -50,7 +51,7 @@ def test_two_processes_learn_what_one_learns(make_job):
             # A key's bias moves all scores of a query alike: its gradient is rounding alone, which
             # AdamW scales up to a full step.
             tensor, other = (t.view(3, -1)[[0, 2]] for t in (tensor, other))
-        torch.testing.assert_close(other, tensor, rtol=1e-3, atol=5e-4)  # half a step of AdamW
+        torch.testing.assert_close(other, tensor, rtol=1e-3, atol=1e-4)
     log = Path(shared.log[0]).read_text()
     assert log.count("training on cpu in fp32 from step 0 to 6") == 1
     assert re.search(r"step 6/6, loss \d\.\d+, lr \S+, \S+ crops/s, \S+ tokens/s, \S+ GB, 0 s", log)
