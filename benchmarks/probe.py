@@ -3,8 +3,9 @@
     python -m benchmarks.probe
 
 Tokens have the decaying spectrum of a network's; classes are as unequal as those of cells. Both
-solvers go on until the gradient of the mean loss is as small; their objectives are compared, and
-scikit-learn gets the faster of both precisions for its time. Then the same fit from disk.
+solvers go on until the gradient of the mean loss is as small, scikit-learn's for `--steps` steps at
+most; their objectives are compared, and scikit-learn gets the better of both precisions. Then the
+same fit from disk, where the tokens are many.
 """
 
 import argparse
@@ -25,6 +26,7 @@ from workflow_scripts.cells.logistic import Rows, fit_logistic
 from workflow_scripts.common.tokens import ROWS_PER_CHUNK
 
 STEPS = 20000
+PASS = 200e6  # bytes: a pass over fewer takes as many, which says nothing
 
 
 def planted(n, width, classes, seed=0):
@@ -59,17 +61,20 @@ def timed(function):
     return function(), time.perf_counter() - start
 
 
-def reference(tokens, labels, tolerance):
-    """Return scikit-learn's better objective and shorter time over both precisions."""
+def reference(tokens, labels, tolerance, steps):
+    """Return scikit-learn's better objective, shorter time and most steps over both precisions."""
     tried = []
     for dtype in (np.float32, np.float64):
         x = tokens.astype(dtype)
-        probe = LogisticRegression(C=1.0, max_iter=STEPS, tol=tolerance)
+        probe = LogisticRegression(C=1.0, max_iter=steps, tol=tolerance)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)
             _, seconds = timed(lambda probe=probe, x=x: probe.fit(x, labels))
-        tried.append((objective(tokens, labels, probe.coef_, probe.intercept_), seconds))
-    return min(value for value, _ in tried), min(seconds for _, seconds in tried)
+        found = objective(tokens, labels, probe.coef_, probe.intercept_)
+        print(f"scikit-learn, {x.dtype}: {probe.n_iter_[0]} steps, {seconds:.0f} s, {found:.6f}")
+        tried.append((found, seconds, int(probe.n_iter_[0])))
+    values, times, taken = zip(*tried, strict=True)
+    return min(values), min(times), max(taken)
 
 
 def from_disk(tokens, labels, tolerance):
@@ -91,27 +96,33 @@ def main():
     parser.add_argument("--width", type=int, default=512)
     parser.add_argument("--classes", type=int, default=8)
     parser.add_argument("--tolerance", type=float, default=1e-6, help="of the mean gradient")
+    parser.add_argument("--steps", type=int, default=1000, help="of scikit-learn at most")
     parser.add_argument("--dry", action="store_true", help="append nothing to the table")
     options = parser.parse_args()
     tokens, labels = planted(options.cells, options.width, options.classes)
     rows = Rows(tokens, np.arange(options.cells), memory=tokens.nbytes)
     fit = (rows, labels, 1.0, STEPS, options.tolerance)
     probe, seconds = timed(lambda: fit_logistic(*fit))
-    best, baseline = reference(tokens, labels, options.tolerance)
+    print(f"ours: {probe.iterations} steps, {seconds:.0f} s, converged: {probe.converged}")
+    best, baseline, steps = reference(tokens, labels, options.tolerance, options.steps)
     ours = objective(tokens, labels, probe.coef, probe.intercept)
-    streamed, disk, peak = from_disk(tokens, labels, options.tolerance)
     case = f"{options.cells:,} x {options.width}, {options.classes} classes"
+    beside = f"{case}; baseline scikit-learn, {steps} steps"
     written = [
-        {"metric": "time to the optimum", "unit": "s", "value": seconds, "baseline": baseline}
-        | {"target": "<= 1"},
-        {"metric": "objective", "unit": "nats", "value": ours, "baseline": best}
+        {"case": beside, "metric": "time to the optimum", "unit": "s", "value": seconds}
+        | {"baseline": baseline, "target": "<= 1"},
+        {"case": beside, "metric": "objective", "unit": "nats", "value": ours, "baseline": best}
         | {"target": "<= 1.000001"},
-        {"metric": "time from disk, memory traced", "unit": "s", "value": disk},
-        {"metric": "memory beyond the store", "unit": "MB", "value": peak / 1e6}
-        | {"baseline": tokens.nbytes / 1e6, "target": "<= 1"},
-        {"metric": "largest difference of weights, disk to memory", "unit": ""}
-        | {"value": float(np.abs(streamed.coef - probe.coef).max()), "target": "value <= 1e-4"},
     ]
+    if tokens.nbytes > PASS:
+        streamed, disk, peak = from_disk(tokens, labels, options.tolerance)
+        written += [
+            {"metric": "time from disk, memory traced", "unit": "s", "value": disk},
+            {"metric": "memory beyond the store", "unit": "MB", "value": peak / 1e6}
+            | {"baseline": tokens.nbytes / 1e6, "target": "<= 1"},
+            {"metric": "largest difference of weights, disk to memory", "unit": ""}
+            | {"value": float(np.abs(streamed.coef - probe.coef).max()), "target": "value <= 1e-4"},
+        ]
     rows = [{"case": case} | row for row in written]
     packages = ["numpy", "scipy", "scikit-learn", "zarr"]
     with tempfile.TemporaryDirectory() as place:
