@@ -1,12 +1,17 @@
 """Every key of config.yaml changes some job, and a script or rule mentions it by name."""
 
 import copy
+import functools
 import re
 from pathlib import Path
 
 import pytest
+import snakemake.api  # before its workflow, which imports it in turn
+import snakemake.parser
+import snakemake.workflow
 import yaml
 
+from workflow_scripts.common import study
 from workflow_scripts.common.mock import planned_jobs
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -230,6 +235,26 @@ def footprint(overrides):
         )
         for job in jobs
     )
+
+
+@pytest.fixture(scope="module", autouse=True)
+def read_once():
+    """Read rules and cohort files once for all plans: half of a plan's time goes there."""
+    parsed, cohort = {}, functools.cache(study.load_cohort)
+
+    def parse(path, workflow, linemap, rulecount):
+        key = path.get_path_or_uri(secret_free=True), rulecount
+        if key not in parsed:
+            lines = {}
+            parsed[key] = snakemake.parser.parse(path, workflow, lines, rulecount=rulecount), lines
+        found, lines = parsed[key]
+        linemap.update(lines)
+        return found
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(snakemake.workflow, "parse", parse)
+        patch.setattr(study, "load_cohort", lambda name: copy.deepcopy(cohort(name)))
+        yield
 
 
 @pytest.fixture(scope="module")
