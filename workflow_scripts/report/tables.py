@@ -143,9 +143,8 @@ def decision_rows(path, config):
     with open(path, newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     for row in rows:
-        row["built"] = row["setting"] != "not built yet"
         row["values"] = []
-        if row["setting"] not in ("fixed", "not built yet"):
+        if row["setting"] != "fixed":
             keys = row["setting"].split("; ")
             row["values"] = [(key, lookup(config, key, path)) for key in keys]
     return rows
