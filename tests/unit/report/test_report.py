@@ -97,6 +97,14 @@ def test_partial_run(partial):
     assert "SIMULATED" not in text
 
 
+def test_reasons_are_counted_without_what_to_do_about_them():
+    verdicts = ["not run: er: one class; wait for more", "not run: er: one class", "close"]
+    assert tables.reason_counts([*verdicts, "not run: no data"]) == [
+        ("er: one class", 2),
+        ("no data", 1),
+    ]
+
+
 def test_full_run(full):
     text, page = read(full)
     claims = pd.read_csv(full / "claims.csv", dtype=str, keep_default_na=False)
