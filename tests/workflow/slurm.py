@@ -55,14 +55,17 @@ def one_node_cluster(folder):
     """Run SLURM while the block lasts, with its state and logs in `folder`.
 
     Packages are installed where they are missing, and stay; /etc/slurm is afterwards as before.
-    Another test run on the same machine waits. Yields the Node. Raises Unavailable without root or
-    apt-get, and on a machine that belongs to a cluster.
+    Another test run on the same machine waits ten minutes. Yields the Node. Raises Unavailable then,
+    without root or apt-get, and on a machine that belongs to a cluster.
     """
     if os.getuid() != 0:
         raise Unavailable("starting SLURM needs root")
     with ExitStack() as undo:
         lock = undo.enter_context(open(LOCK, "w"))
-        wait_until(lambda: locked(lock), "another run's SLURM to stop", 600)
+        try:
+            wait_until(lambda: locked(lock), "another run's SLURM to stop", 600)
+        except TimeoutError:
+            raise Unavailable("`make cluster` is running on this machine") from None
         install()
         if is_running("slurmctld") or is_running("slurmd") or "UP" in output("scontrol", "ping"):
             raise Unavailable("this machine runs SLURM already")
