@@ -66,10 +66,11 @@ cluster: $(INSTALLED) ## the embedded study through a SLURM of one node, and its
 	$(BIN)/python -m pytest tests/workflow/test_slurm_study.py tests/faults/test_on_cluster.py \
 	  tests/workflow/test_slurm.py -m 'nightly or slow' -rP
 
-faults: $(INSTALLED) ## 200 faults at random moments, one by one; FAULTS=20 SEED=7
+faults: $(INSTALLED) ## 200 faults at random moments, one by one; FAULTS=20 SEED=7 ROW=5
 	FAULTS_RECORD=benchmarks/faults.csv $(BIN)/python -m pytest tests/faults/test_bad_days.py -m 'not full'
 	$(BIN)/python -m tests.faults.chaos --faults $(or $(FAULTS),200) $(if $(SEED),--seed $(SEED)) \
-	  --record benchmarks/faults.csv; status=$$?; $(BIN)/python -m tests.faults.record; exit $$status
+	  $(if $(ROW),--in-a-row $(ROW)) --record benchmarks/faults.csv; status=$$?; \
+	  $(BIN)/python -m tests.faults.record; exit $$status
 
 unlock: $(INSTALLED) ## unlock this folder after a run was killed, unless something still writes
 	@$(BIN)/python -m workflow_scripts.unlock $(if $(STUDY),--configfile $(STUDY))
@@ -94,7 +95,7 @@ conda: ## rewrite the conda file after the lock file has changed
 audit: ## known vulnerabilities of the locked packages (asks a database on the network)
 	@test -x $(VENV)/audit/bin/pip-audit || { $(PYTHON) -m venv $(VENV)/audit && \
 	  $(VENV)/audit/bin/pip install --quiet --disable-pip-version-check pip-audit; }
-	$(VENV)/audit/bin/pip-audit --no-deps --disable-pip -r envs/requirements.lock
+	@$(VENV)/audit/bin/pip-audit --no-deps --disable-pip -r envs/requirements.lock $(or $(OPTIONS),--strict)
 
 clean: ## remove results, but not downloads
 	@du -sh results/* 2>/dev/null || true

@@ -77,7 +77,6 @@ if "CONDA" in {method.name for method in workflow.deployment_settings.deployment
 
 onstart:
     refuse_a_missing_cluster()
-    refuse_a_read_only_place()
     refuse_the_future()
     claim_results()
 

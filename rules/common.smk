@@ -4,9 +4,9 @@ from workflow_scripts.common.cluster import check_slurm, jobs_of, refuse_orphans
 from workflow_scripts.common.cohort import load_cohort
 from workflow_scripts.common.errors import InputError
 from workflow_scripts.common.provenance import listing
-from workflow_scripts.common.results_folder import claim_folder, said
+from workflow_scripts.common.results_folder import claim_folder, refuse_unwritable, said
 from workflow_scripts.common.study import PUBLISHED, RETRIEVED_FOR, Study
-from workflow_scripts.common.targets import NOT_BUILT, load_targets, numbered, unbuilt
+from workflow_scripts.common.targets import load_targets, numbered
 
 try:
     STUDY = Study(config)
@@ -40,7 +40,7 @@ SEEDS = config["seeds"]
 # Targets that have a numbers.json, as all do but drawings.
 NUMBERED = numbered(TARGETS.values())
 # Targets without a rule in this study, and why; a stage adds those whose cohort is not here.
-NOT_RUN = dict.fromkeys(unbuilt(TARGETS.values()), NOT_BUILT)
+NOT_RUN = {}
 
 
 wildcard_constraints:
@@ -110,25 +110,15 @@ def refuse_a_missing_cluster():
 
 
 def claim_results():
-    """Refuse a folder that cannot be written to or holds another kind of study; name changes."""
+    """Refuse places that cannot be written to and a folder of another kind; name changes."""
+    jobs = workflow.dag.needrun_jobs()
     try:
+        refuse_unwritable({f: job.rule.name for job in jobs for f in (*job.output, *job.log)})
         changed = claim_folder(R, config)
     except InputError as error:
         raise WorkflowError(str(error))
     if changed:
         logger.info(said(R, changed))
-
-
-def refuse_a_read_only_place():
-    """Say in one sentence that results cannot be written, instead of a traceback of Snakemake."""
-    for job in workflow.dag.needrun_jobs():
-        for path in (*job.output, *job.log):
-            folder = next(folder for folder in Path(path).absolute().parents if folder.exists())
-            if not os.access(folder, os.W_OK | os.X_OK):
-                raise WorkflowError(
-                    f"{folder}: {job.rule.name} cannot write here; have the file system mounted "
-                    "for writing or correct the permissions, and start again"
-                )
 
 
 def refuse_the_future():

@@ -11,7 +11,7 @@ import pandas as pd
 
 ROOT = Path(__file__).resolve().parents[2]
 ROWS, DOCUMENT = ROOT / "benchmarks/faults.csv", ROOT / "docs/reliability.md"
-COLUMNS = ["date", "seed", "number", "fault", "job", "share", "struck", "survived"]
+COLUMNS = ["date", "seed", "number", "fault", "job", "share", "struck", "next_run", "survived"]
 COLUMNS += ["bytes_finished", "bytes_lost", "seconds", "problem"]
 PLACE = re.compile(r"(<!-- table: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
@@ -30,13 +30,15 @@ def append(path, row):
 
 def random_faults(rows):
     """Return the Markdown table of faults that were drawn from a seed."""
-    lines = ["| fault | tried | survived | bytes finished before | bytes lost | seeds | last |"]
-    lines += ["|---|--:|--:|--:|--:|---|---|"]
+    lines = ["| fault | tried | survived | next run undisturbed | next run struck | bytes finished"]
+    lines[0] += " before | bytes lost | seeds | last |"
+    lines += ["|---|--:|--:|--:|--:|--:|--:|---|---|"]
     drawn = rows[rows["seed"] != ""].astype({"bytes_finished": int, "bytes_lost": int})
     groups = [*drawn.groupby("fault", sort=False), ("all", drawn)]
     for fault, group in groups:
         seeds = ", ".join(sorted(group["seed"].unique()))
         cells = [fault, len(group), (group["survived"] == "True").sum()]
+        cells += [(group["next_run"] == each).sum() for each in ("undisturbed", "struck")]
         cells += [group["bytes_finished"].sum(), group["bytes_lost"].sum()]
         lines.append("| " + " | ".join(map(str, [*cells, seeds, group["date"].max()])) + " |")
     return "\n".join(lines) + "\n"

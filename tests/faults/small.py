@@ -40,7 +40,7 @@ STUDY = {
     "markers": {"source": "table", "table": "own/markers.csv"},
     "model": {"width": 32, "feedforward": 64, "heads": 2, "encoder": "hv", "decoder": "f"},
     "pretrain": {
-        "max_steps": 120,
+        "max_steps": 80,
         "batch": 4,
         "micro_batch": 2,
         "crop": 16,
@@ -118,7 +118,7 @@ def start(folder, *options, **more):
 
 def run(folder, *options, **more):
     """Run Snakemake to its end; return its exit status and what it printed."""
-    status = start(folder, *options, **more).wait(600)
+    status = start(folder, *options, **more).wait(1800)
     return status, (folder / "printed.txt").read_text()
 
 

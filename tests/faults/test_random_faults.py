@@ -18,7 +18,7 @@ def chaos(checkout):
 def test_results_survive_faults_at_random_moments(chaos):
     """The run after a fault is the one that the next fault strikes; the last runs to its end."""
     seed = int(time.time())
-    rows = list(series(chaos, seed, range(FAULTS), recover_every=FAULTS))
+    rows = list(series(chaos, seed, range(FAULTS), in_a_row=FAULTS))
     again = f"to try it again: python -m tests.faults.chaos --seed {seed} --faults 1 --first "
     bad = [f"{again}{row['number']}\n{row}" for row in rows if not row["survived"]]
     assert not bad, "\n".join(bad)

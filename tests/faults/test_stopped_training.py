@@ -126,7 +126,7 @@ def stop_after(workplace, step, send):
         ]
         started = script.children(recursive=True)
         send(script)
-        output, _ = process.communicate(timeout=120)
+        output, _ = process.communicate(timeout=900)
     finally:
         process.kill()
     return process.returncode, output, started

@@ -37,7 +37,7 @@ SelectType=select/cons_tres
 SelectTypeParameters=CR_Core_Memory
 SchedulerParameters=bf_interval=1,sched_interval=1,sched_min_interval=100000,batch_sched_delay=0
 ReturnToService=2
-MinJobAge=3600
+MinJobAge=172800
 KillWait=2
 GresTypes=gpu
 NodeName={host} NodeAddr=127.0.0.1 CPUs=8 RealMemory=16000 Gres=gpu:1 State=UNKNOWN
@@ -55,14 +55,17 @@ def one_node_cluster(folder):
     """Run SLURM while the block lasts, with its state and logs in `folder`.
 
     Packages are installed where they are missing, and stay; /etc/slurm is afterwards as before.
-    Another test run on the same machine waits. Yields the Node. Raises Unavailable without root or
-    apt-get, and on a machine that belongs to a cluster.
+    Another test run on the same machine waits ten minutes. Yields the Node. Raises Unavailable then,
+    without root or apt-get, and on a machine that belongs to a cluster.
     """
     if os.getuid() != 0:
         raise Unavailable("starting SLURM needs root")
     with ExitStack() as undo:
         lock = undo.enter_context(open(LOCK, "w"))
-        wait_until(lambda: locked(lock), "another run's SLURM to stop", 600)
+        try:
+            wait_until(lambda: locked(lock), "another run's SLURM to stop", 600)
+        except TimeoutError:
+            raise Unavailable("`make cluster` is running on this machine") from None
         install()
         if is_running("slurmctld") or is_running("slurmd") or "UP" in output("scontrol", "ping"):
             raise Unavailable("this machine runs SLURM already")

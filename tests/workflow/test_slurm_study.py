@@ -1,6 +1,7 @@
 """The whole embedded study through a real SLURM of one node, from an empty folder to the report."""
 
 import json
+import time
 from collections import Counter
 
 import pytest
@@ -9,6 +10,7 @@ from tests.workflow import slurm
 from workflow_scripts.common.mock import planned_jobs
 
 pytestmark = pytest.mark.nightly
+NIGHT = 10 * 3600
 OFTEN = ("--slurm-init-seconds-before-status-checks", "5")
 
 
@@ -22,15 +24,22 @@ def cluster(tmp_path_factory):
 
 
 def test_the_embedded_study_runs_to_its_report(cluster, checkout, snakemake):
-    folder = checkout("study")
+    folder, started = checkout("study"), time.monotonic()
     command = ("--profile", "slurm", "all", "--configfile", "demo/study.yaml", *OFTEN)
-    run = snakemake(folder, *command, timeout=4 * 3600)
-    assert run.returncode == 0, run.stderr[-4000:]
-    states = Counter(job["JobState"] for job in slurm.recorded_jobs(folder))
+    run = snakemake(folder, *command, timeout=NIGHT)
     planned = planned_jobs([folder / "demo/study.yaml"])
     remote = [job for job in planned if not job.rule.is_local]
-    print(f"{states['COMPLETED']} jobs of the cluster, {len(planned) - len(remote)} on this side")
-    assert set(states) == {"COMPLETED"} and states["COMPLETED"] == len(remote)
+    submitted = slurm.recorded_jobs(folder)
+    states = Counter(job["JobState"] for job in submitted)
+    again = len(submitted) - len({job["Comment"] for job in submitted})
+    print(
+        f"{len(planned)} jobs, {len(planned) - len(remote)} of them on this side; {len(submitted)} "
+        f"submitted, {again} of them for the second time; ended as {dict(states)}; "
+        f"{(time.monotonic() - started) / 60:.0f} min"
+    )
+    assert run.returncode == 0, run.stderr[-4000:]
+    # On a busy machine a job may reach its time limit; then it was submitted again.
+    assert states["COMPLETED"] == len(remote) == len(submitted) - again
     assert (folder / "results/demo/report/index.html").stat().st_size > 10_000
     for path in (folder / "results/demo/figures").glob("*/numbers.json"):
         assert json.loads(path.read_text())["status"]

@@ -87,7 +87,17 @@ def _kind(tensor: Tensor) -> tuple[str, torch.dtype, int]:
     return tensor.device.type, tensor.dtype, tensor.shape[-1]
 
 
-@torch.compiler.assume_constant_result  # a compiler has nothing to trace here
+def _constant(function):
+    """Mark a function as a constant for a compiler, which has nothing to trace in it.
+
+    torch.compiler.assume_constant_result sets the same mark, but imports the compiler for it:
+    more than a second in every process that loads a model and compiles nothing.
+    """
+    function._dynamo_marked_constant = True
+    return function
+
+
+@_constant
 def _select(variable: str | None, configured: str, *kind) -> str:
     name, source = (variable, VARIABLE) if variable else (configured, "the configuration")
     if name not in allowed_backends():
@@ -101,7 +111,7 @@ def _select(variable: str | None, configured: str, *kind) -> str:
     return _first(automatic if name == "auto" else (name,), f"{source} asks for {name}", kind)
 
 
-@torch.compiler.assume_constant_result
+@_constant
 def _select_for_long(*kind) -> str:
     return _first(FOR_LONG, "sequences too long for triton", kind)
 

@@ -42,6 +42,17 @@ def claim_folder(folder, config):
     return changed(before, config)
 
 
+def refuse_unwritable(writers):
+    """Raise InputError if a file of `writers` {path: rule} goes where nothing can be written."""
+    for path, rule in writers.items():
+        folder = next(folder for folder in Path(path).absolute().parents if folder.exists())
+        if not os.access(folder, os.W_OK | os.X_OK):
+            raise InputError(
+                f"{folder}: {rule} cannot write here; have the file system mounted for writing or "
+                "correct the permissions, and start again"
+            )
+
+
 def changed(before, after, path=""):
     """Return the dotted names of the settings that differ between two configurations."""
     names = []

@@ -10,7 +10,6 @@ RESOURCES = Path(__file__).resolve().parents[2] / "resources"
 FIGURES = RESOURCES / "figures.yaml"
 CLAIMS = RESOURCES / "claims.csv"
 COLUMNS = ["id", "figure", "quantity", "dataset", "model", "metric", "relation", "value", "note"]
-NOT_BUILT = "not built yet"
 
 
 def load_targets(path=FIGURES):
@@ -42,13 +41,8 @@ def load_claims(path=CLAIMS):
         return list(reader)
 
 
-def unbuilt(targets):
-    """Return the ids of targets that no rule draws yet; schematics have nothing to draw."""
-    return [t["id"] for t in targets if not t["built"] and t["kind"] != "schematic"]
-
-
 def numbered(targets):
-    """Return the ids of all targets that have a numbers.json."""
+    """Return the ids of all targets that have a numbers.json: schematics have nothing to draw."""
     return [t["id"] for t in targets if t["kind"] != "schematic"]
 
 

@@ -14,7 +14,7 @@ from snakemake.exceptions import MissingRuleException, WorkflowError
 
 from workflow_scripts.common.mock import ROOT, planned_jobs
 from workflow_scripts.common.study import Study
-from workflow_scripts.common.targets import by_claim, load_claims, load_targets, unbuilt
+from workflow_scripts.common.targets import by_claim, load_claims, load_targets
 from workflow_scripts.plan.bill import cohort_size, downloads, hours, training_tflop
 
 RATE = 312.0  # TFLOP/s in half precision by the data sheet of a common data-centre GPU
@@ -53,9 +53,6 @@ def not_run(study):
         targets = ", ".join(without[cohort])
         lines.append(f"{cohort}: {reason}" + (f" (needed by {targets})" if targets else ""))
     lines += [f"{name}: not trained, as {why}" for name, why in study.left_out.items()]
-    later = unbuilt(load_targets())
-    if later:
-        lines.append(f"{len(later)} targets are not built yet: {', '.join(later)}")
     return lines
 
 

@@ -143,9 +143,8 @@ def decision_rows(path, config):
     with open(path, newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     for row in rows:
-        row["built"] = row["setting"] != "not built yet"
         row["values"] = []
-        if row["setting"] not in ("fixed", "not built yet"):
+        if row["setting"] != "fixed":
             keys = row["setting"].split("; ")
             row["values"] = [(key, lookup(config, key, path)) for key in keys]
     return rows
@@ -173,8 +172,12 @@ def lookup(config, key, path):
 
 
 def reason_counts(verdicts):
-    """Return [(reason, count)] of the statements that were not run, most frequent first."""
-    reasons = [v.partition(":")[2].strip() for v in verdicts if v.startswith("not run")]
+    """Return [(reason, count)] of the statements that were not run, most frequent first.
+
+    What to do about it, after a semicolon, stands with each statement.
+    """
+    whole = [verdict.partition(":")[2] for verdict in verdicts if verdict.startswith("not run")]
+    reasons = [reason.partition(";")[0].strip() for reason in whole]
     return Counter(reasons).most_common()
 
 

@@ -5,7 +5,7 @@ import re
 import pytest
 
 from workflow_scripts.common.errors import InputError
-from workflow_scripts.common.results_folder import claim_folder, said
+from workflow_scripts.common.results_folder import claim_folder, refuse_unwritable, said
 
 CONFIG = {"study": "demo", "simulated": True, "seeds": (0, 1), "model": {"width": 64, "heads": 4}}
 
@@ -39,6 +39,15 @@ def test_a_folder_that_cannot_be_written_to_is_named(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(InputError, match=re.escape(f"{tmp_path}/file/demo: cannot be written to")):
         claim_folder(tmp_path / "file/demo", CONFIG)
+
+
+def test_a_place_that_a_job_cannot_write_to_is_named_with_the_job(tmp_path, monkeypatch):
+    writers = {tmp_path / "results/fig2d/fig2d.svg": "fig2d", tmp_path / "logs/fig2d.log": "fig2d"}
+    refuse_unwritable(writers)
+    assert list(tmp_path.iterdir()) == []
+    monkeypatch.setattr("os.access", lambda path, mode: path != tmp_path)  # root may write anywhere
+    with pytest.raises(InputError, match=re.escape(f"{tmp_path}: fig2d cannot write here; have")):
+        refuse_unwritable(writers)
 
 
 def test_a_garbled_note_is_named(tmp_path):

@@ -123,7 +123,7 @@ def write_figures(results, full, simulated):
     lacking = [t for t in targets if t["id"] in LACKING]
     paths = [folder / target["id"] / "numbers.json" for target in lacking]
     write_not_run(targets, paths, dict.fromkeys(LACKING, "no such cohort"), simulated)
-    done = [t for t in targets if t["built"] and t["id"] not in LACKING]
+    done = [t for t in targets if t["kind"] != "schematic" and t["id"] not in LACKING]
     drawn = {"fig2a": tissue_picture(), "fig2d": dot_plot()}
     for target in [*done, *(lacking if full else [])]:
         name = target["id"]

@@ -1,4 +1,4 @@
-"""The claims table from numbers.json files, and the targets that are not built yet."""
+"""The claims table from numbers.json files, and the targets that are not run."""
 
 import json
 from types import SimpleNamespace
@@ -12,7 +12,6 @@ from workflow_scripts.common.numbers import read_numbers
 from workflow_scripts.common.targets import (
     CLAIMS,
     FIGURES,
-    NOT_BUILT,
     by_claim,
     load_claims,
     load_targets,
@@ -20,8 +19,9 @@ from workflow_scripts.common.targets import (
 )
 from workflow_scripts.report import claims_table, record_not_run
 
+WHY = "data not supplied"
 OWNER = by_claim(load_targets(), load_claims())
-REASONS = {target["id"]: NOT_BUILT for target in load_targets()}
+REASONS = {target["id"]: WHY for target in load_targets()}
 
 
 def empty(target, status="done"):
@@ -99,7 +99,7 @@ def test_rules(tmp_path, simulated):
     table = pd.read_csv(tmp_path / "claims.csv", dtype=str, keep_default_na=False)
     assert list(table["id"]) == [claim["id"] for claim in load_claims()]
     assert list(table["value"]) == [claim["value"] for claim in load_claims()]
-    assert set(table["verdict"]) == {"not run: not built yet"}
+    assert set(table["verdict"]) == {f"not run: {WHY}"}
     record = json.loads((tmp_path / "figures/fig4f/numbers.json").read_text())
     assert (record["picture"], record["simulated"]) == (False, simulated)
     assert len(record["numbers"]) == 44
@@ -112,7 +112,7 @@ def test_not_run_removes_an_old_picture(tmp_path):
     (folder / "fig1c.png").write_text("old")
     record_not_run.write_not_run(load_targets(), [folder / "numbers.json"], REASONS, False)
     assert [path.name for path in folder.iterdir()] == ["numbers.json"]
-    assert read_numbers(folder / "numbers.json")["status"] == "not run: not built yet"
+    assert read_numbers(folder / "numbers.json")["status"] == f"not run: {WHY}"
 
 
 def test_not_run_refuses_an_unknown_target(tmp_path):

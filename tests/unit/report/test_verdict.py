@@ -111,4 +111,4 @@ def test_bad_input():
 
 def test_verdicts_are_the_kinds():
     assert [kind(name) for name in VERDICTS] == list(VERDICTS)
-    assert kind("not run: not built yet") == "not run"
+    assert kind("not run: data not supplied") == "not run"
