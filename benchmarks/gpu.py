@@ -16,17 +16,32 @@ import logging
 import sys
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 
 import torch
 
-from benchmarks import attention
+from benchmarks import attention, gpu_checks, gpu_times
 from benchmarks.common import RESULTS, append, cpu
-from benchmarks.gpu_sections import PAPER, SECTIONS, TINY, Bench
+from benchmarks.gpu_bench import PAPER, TINY, Bench
 from benchmarks.timing import Device, Unfit, find_gpu
 from workflow_scripts.common.device import repeat_every_bit
 
 LIMIT = 420  # seconds after which no further section is begun, of the 480 that all may take
+# In the order of their worth, as the last may find no time left.
+SECTIONS = {
+    "ceilings": gpu_times.ceilings,
+    "kernels against float32": gpu_checks.check_kernels,
+    "marker attention": gpu_times.marker_attention,
+    "training step": partial(gpu_times.models, task="step"),
+    "models against float32": gpu_checks.check_models,
+    "numbers of the published code": gpu_checks.check_golden,
+    "encoder": partial(gpu_times.models, task="encoder"),
+    "channels": gpu_times.by_channels,
+    "long marker sequences": gpu_times.long_sequences,
+    "heads of another size": gpu_checks.other_heads,
+    "pretraining": gpu_checks.pretraining,
+}
 PACKAGES = ["torch", "triton", "flash-attn"]
 
 

@@ -6,9 +6,10 @@ import logging
 import pytest
 import torch
 
-from benchmarks import checks, curves, gpu, gpu_sections
+from benchmarks import checks, curves, gpu, gpu_bench, gpu_checks, gpu_times, model_checks
 from benchmarks.common import COLUMNS
-from benchmarks.gpu_sections import SECTIONS, TINY, Bench
+from benchmarks.gpu import SECTIONS
+from benchmarks.gpu_bench import TINY, Bench
 from benchmarks.timing import Device, Unfit
 from virtues_core.attention import api, missing
 
@@ -66,14 +67,14 @@ def test_figures_of_marker_attention_are_held_to_flash_and_to_a_copy(monkeypatch
 def test_the_papers_scheme_gives_the_plain_models_numbers(bench):
     case = TINY["step"] | {"device": "cpu"}
     plain, paper = (
-        gpu_sections.build("encoder", who, case, attend)
+        gpu_times.build("encoder", who, case, attend)
         for who, attend in (("plain", None), ("paper", checks.by("sdpa")))
     )
     for a, b in zip(plain(), paper(), strict=True):
         torch.testing.assert_close(a, b)
-    model, batch = checks.model_and_batch("cpu", "sdpa")
+    model, batch = model_checks.model_and_batch("cpu", "sdpa")
     both = [
-        checks.plain.squared_error_sum(model, batch, attend)
+        model_checks.plain.squared_error_sum(model, batch, attend)
         for attend in (None, checks.by("reference"))
     ]
     torch.testing.assert_close(*both)
@@ -87,7 +88,7 @@ def test_what_differs_from_the_reference_is_a_failure(bench, monkeypatch):
         return out * 1.1 if backend == "sdpa" else out
 
     monkeypatch.setattr(checks, "attend_packed", wrong)
-    rows = gpu_sections.check_kernels(bench)
+    rows = gpu_checks.check_kernels(bench)
     assert len(bench.failures) == 2  # in bf16 and in fp16
     assert bench.failures[0].startswith(
         "attention, sdpa, bf16: error over that of plain attention is "
@@ -97,21 +98,37 @@ def test_what_differs_from_the_reference_is_a_failure(bench, monkeypatch):
 
 def test_a_number_that_is_not_finite_is_a_failure(bench, monkeypatch):
     monkeypatch.setattr(checks, "attend_packed", lambda q, k, v, *_: q * torch.nan + k + v)
-    gpu_sections.check_kernels(bench)
+    gpu_checks.check_kernels(bench)
     assert any("is inf" in failure for failure in bench.failures)
     assert any("runs that differ is 1" in failure for failure in bench.failures)
 
 
 def test_a_gradient_that_is_wrong_is_a_failure(bench, monkeypatch):
     def wrong(model, batch, scale):
-        error = checks.loss_backward(model, batch, scale)[0]
+        error = model_checks.loss_backward(model, batch, scale)[0]
         model.encoder.masked_token.grad.mul_(1.2)
         return error
 
-    monkeypatch.setattr(checks, "ours", wrong)
-    gpu_sections.check_models(bench)
+    monkeypatch.setattr(model_checks, "ours", wrong)
+    gpu_checks.check_models(bench)
     assert len(bench.failures) == 2
     assert all("in the gradient of encoder.masked_token" in text for text in bench.failures)
+
+
+def test_the_published_numbers_are_compared_where_they_are_at_hand(
+    bench, shared, monkeypatch, capsys
+):
+    monkeypatch.setattr(gpu_checks, "GOLDEN", [])
+    assert gpu_checks.check_golden(bench) == []
+    assert "the numbers of the published code are not at hand" in capsys.readouterr().out
+    monkeypatch.setattr(gpu_checks, "GOLDEN", [shared("golden/g1.npz")])
+    rows = gpu_checks.check_golden(bench)
+    assert len(rows) == 2 and not bench.failures
+    backward = model_checks.ours
+    wrong = lambda model, batch, scale: backward(model, batch, 1.1 * scale)  # noqa: E731
+    monkeypatch.setattr(model_checks, "ours", wrong)
+    gpu_checks.check_golden(bench)
+    assert len(bench.failures) == 2 and all("in grad::" in text for text in bench.failures)
 
 
 def test_a_section_that_fails_leaves_the_others_and_ends_with_its_sentence(bench, tmp_path):
@@ -121,7 +138,7 @@ def test_a_section_that_fails_leaves_the_others_and_ends_with_its_sentence(bench
     def broken(bench):
         raise RuntimeError("a kernel\nand more")
 
-    sections = {"a": unfit, "b": broken, "ceilings": gpu_sections.ceilings}
+    sections = {"a": unfit, "b": broken, "ceilings": gpu_times.ceilings}
     rows = gpu.run(bench, sections, tmp_path / "rows.csv", "a GPU")
     assert bench.failures == ["a: ours: not even one crop fits.", "b: RuntimeError: a kernel"]
     assert {row["metric"] for row in rows} == {"bandwidth", "rate"}
@@ -129,7 +146,7 @@ def test_a_section_that_fails_leaves_the_others_and_ends_with_its_sentence(bench
 
 def test_a_section_without_time_is_named(bench, tmp_path, capsys):
     ticks = iter([0.0, 0.0, 0.0, 500.0])
-    sections = {"a": gpu_sections.ceilings, "b": gpu_sections.ceilings}
+    sections = {"a": gpu_times.ceilings, "b": gpu_times.ceilings}
     rows = gpu.run(bench, sections, tmp_path / "rows.csv", "x", clock=lambda: next(ticks))
     assert len(rows) == 2
     assert "b: left out, as 420 s are used up" in capsys.readouterr().out
@@ -165,8 +182,8 @@ def test_a_missing_compiler_is_named(monkeypatch, capsys):
     monkeypatch.setattr(missing.shutil, "which", lambda program: None)
     assert "triton" not in gpu.usable("cuda")
     assert "triton is left out: a C compiler (gcc or clang) is missing" in capsys.readouterr().out
-    monkeypatch.setattr(gpu_sections.shutil, "which", lambda program: None)
-    assert not gpu_sections.compiler()
+    monkeypatch.setattr(gpu_bench.shutil, "which", lambda program: None)
+    assert not gpu_bench.compiler()
 
 
 def test_a_head_that_the_kernel_does_not_take_goes_to_another_backend(monkeypatch, caplog):

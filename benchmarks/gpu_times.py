@@ -1,18 +1,15 @@
-"""What `benchmarks.gpu` checks and times, section by section; each returns rows of the table."""
+"""What `benchmarks.gpu` times; each section returns rows of the table."""
 
-import shutil
 import statistics
-from dataclasses import dataclass, field
 from functools import partial
 
 import torch
 
-from benchmarks import attention, checks, curves
-from benchmarks.core_step import PAPER as PAPER_CROP
-from benchmarks.core_step import QUICK, build, make_batch
+from benchmarks import attention, checks
+from benchmarks.core_step import build, make_batch
 from benchmarks.counts import step_parts
+from benchmarks.gpu_bench import compiler
 from benchmarks.timing import (
-    Device,
     copy_bandwidth,
     fitting,
     line,
@@ -23,64 +20,6 @@ from benchmarks.timing import (
 )
 from virtues_core import VirTuesConfig
 from virtues_core.attention import attend_packed
-
-PAPER = {
-    "step": PAPER_CROP | {"crops": 64},
-    "attention": attention.PAPER,
-    "copy": 2**29,
-    "matrix": 8192,
-    "repeats": 50,
-    "counts": (10, 20, 30, 40, 50, 60),
-    "counted_crops": 8,
-    "long": 1024,
-    "steps": 500,
-    "lengths": tuple(checks.LENGTHS),
-    "seeds": (0, 1, 2),
-}
-# The same with a tiny model, which shows on any machine that all of it runs.
-TINY = {
-    "step": QUICK,
-    "attention": {"crops": 2, "channels": 5, "side": 32, "hidden": 0.8, "heads": 2}
-    | {"head_width": 16},
-    "copy": 2**12,
-    "matrix": 64,
-    "repeats": 5,
-    "counts": (2, 4, 6),
-    "counted_crops": 1,
-    "long": 140,
-    "steps": 4,
-    "lengths": ("two", "long among short"),
-    "seeds": (0,),
-}
-HALF = {"bf16": torch.bfloat16, "fp16": torch.float16}
-
-
-@dataclass
-class Bench:
-    """One run: the device, the sizes, the backends that can run, and what was found on the way."""
-
-    device: Device
-    sizes: dict
-    backends: list
-    bandwidth: float = 0.0
-    rate: float = 0.0
-    failures: list = field(default_factory=list)
-
-    @property
-    def kind(self):
-        """Return "cuda" or "cpu"."""
-        return self.device.kind
-
-    @property
-    def varlen(self):
-        """Return the backend of the paper's scheme: FlashAttention, on a CPU PyTorch's own."""
-        return "flash" if self.kind == "cuda" else "sdpa"
-
-    def judged(self, row, bound, where):
-        """Return a row of a check, and remember it in words if its value is beyond `bound`."""
-        if not row["value"] <= bound:
-            self.failures.append(f"{row['case']}: {row['metric']} is {row['value']:.3g}, {where}")
-        return row | {"target": f"value <= {bound}"}
 
 
 def ceilings(bench):
@@ -94,61 +33,6 @@ def ceilings(bench):
         {"case": f"product of two matrices of {side} x {side}, bf16", "metric": "rate"}
         | {"unit": "TFLOP/s", "value": bench.rate / 1e12},
     ]
-
-
-def check_kernels(bench):
-    """Check every backend in both half precisions, ragged lengths, forward and all gradients."""
-    rows = []
-    for backend in bench.backends:
-        for name, dtype in HALF.items():
-            case = f"attention, {backend}, {name}"
-            value, where = checks.excess(backend, bench.kind, dtype, bench.sizes["lengths"])
-            row = {"case": case, "metric": "error over that of plain attention", "value": value}
-            rows.append(bench.judged(row, 2, f"at {where}"))
-            same = checks.repeats_itself(backend, bench.kind, dtype)
-            row = {"case": case, "metric": "runs that differ", "value": float(not same)}
-            rows.append(bench.judged(row, 0, "under deterministic algorithms"))
-    return rows
-
-
-def check_models(bench):
-    """Check the whole model likewise against its plain version; compiled too, if that can be."""
-    rows = []
-    runs = [(backend, name, False) for backend in bench.backends for name in HALF]
-    if bench.kind == "cuda" and compiler():
-        runs.append(("auto", "bf16", True))
-    for backend, name, compiled in runs:
-        dtype = HALF[name]
-        case = f"model, {backend}{', compiled' if compiled else ''}, {name}"
-        seeds = bench.sizes["seeds"]
-        value, where = checks.model_excess(backend, bench.kind, dtype, seeds, compiled)
-        row = {"case": case, "metric": "error over that of the plain model", "value": value}
-        rows.append(bench.judged(row, 2, f"in the gradient of {where}"))
-        if not compiled:
-            same = checks.model_repeats_itself(backend, bench.kind, dtype)
-            row = {"case": case, "metric": "runs that differ", "value": float(not same)}
-            rows.append(bench.judged(row, 0, "under deterministic algorithms"))
-    return rows
-
-
-def compiler():
-    """Tell whether blocks can be compiled here; says so if not."""
-    if shutil.which("gcc") or shutil.which("clang"):
-        return True
-    print("compiled blocks are left out: a C compiler (gcc or clang) is missing.")
-    return False
-
-
-def other_heads(bench):
-    """Attend with heads that the kernel does not take: another backend does, and logs why."""
-    width = 160
-    qkv, layout = checks.make([5, 70, 2], bench.kind, torch.bfloat16, head_width=width)
-    out = attend_packed(*qkv.unbind(1), layout, "auto")
-    expected = attend_packed(*qkv.unbind(1), layout, "reference")
-    error = (out - expected).abs().max().item() / expected.abs().max().item()
-    row = {"case": f"attention, heads of {width}, bf16, auto", "metric": "relative error"}
-    bound = 4 * torch.finfo(torch.bfloat16).eps
-    return [bench.judged(row | {"value": error}, bound, "beside the reference")]
 
 
 def marker_attention(bench):
@@ -255,22 +139,3 @@ def long_sequences(bench):
         (times,) = seconds([run], bench.kind, 20, limit=4)
         rows += time_rows(words, times)
     return rows
-
-
-def pretraining(bench):
-    """Compare the losses of a short pretraining with those in float32 on CPUs."""
-    return curves.measure(bench.kind, bench.sizes["steps"])
-
-
-SECTIONS = {
-    "ceilings": ceilings,
-    "kernels against float32": check_kernels,
-    "marker attention": marker_attention,
-    "training step": partial(models, task="step"),
-    "models against float32": check_models,
-    "encoder": partial(models, task="encoder"),
-    "channels": by_channels,
-    "long marker sequences": long_sequences,
-    "heads of another size": other_heads,
-    "pretraining": pretraining,
-}
