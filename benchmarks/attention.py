@@ -12,10 +12,11 @@ import statistics
 import torch
 
 from benchmarks.common import append
+from benchmarks.timing import copy_bandwidth, seconds, time_rows
 from virtues_core import pack
 from virtues_core.attention import api, attend_packed
 
-CROPS, CHANNELS, SIDE, HIDDEN, HEADS, HEAD_WIDTH = 64, 35, 128, 0.8, 8, 64
+PAPER = {"crops": 64, "channels": 35, "side": 128, "hidden": 0.8, "heads": 8, "head_width": 64}
 DTYPE = torch.bfloat16
 BACKENDS = ("triton", "flash", "sdpa")
 SETS = 4  # of inputs, taken in turn, so that no cache holds the next one
@@ -24,67 +25,56 @@ SETS = 4  # of inputs, taken in turn, so that no cache holds the next one
 PASSES = 4 + 7
 
 
-def make_layout():
+def make_layout(case):
     """Return the marker attention layout of one batch, on the CPU."""
     generator = torch.Generator().manual_seed(0)
-    grid = (CHANNELS, SIDE // 8, SIDE // 8)
-    images = [torch.zeros(CHANNELS, SIDE, SIDE)] * CROPS
-    channels = [torch.arange(CHANNELS)] * CROPS
-    masks = [torch.rand(grid, generator=generator) < HIDDEN for _ in range(CROPS)]
-    return pack(images, channels, masks).marker_attention
+    channels, side = case["channels"], case["side"]
+    grid = (channels, side // 8, side // 8)
+    images = [torch.zeros(channels, side, side)] * case["crops"]
+    masks = [torch.rand(grid, generator=generator) < case["hidden"] for _ in images]
+    return pack(images, [torch.arange(channels)] * len(images), masks).marker_attention
 
 
-def lacking(device_type):
+def lacking(device_type, head_width=PAPER["head_width"], dtype=DTYPE):
     """Return what each backend lacks on the device, None for nothing."""
-    return {name: api.BACKENDS[name].missing(device_type, DTYPE, HEAD_WIDTH) for name in BACKENDS}
-
-
-def seconds(functions, repeats=100, warmup=10):
-    """Return the times of each function on the GPU, which are called in turn."""
-    times = [[] for _ in functions]
-    for repeat in range(warmup + repeats):
-        for place, function in enumerate(functions):
-            begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
-            begin.record()
-            function(repeat % SETS)
-            end.record()
-            end.synchronize()
-            if repeat >= warmup:
-                times[place].append(begin.elapsed_time(end) / 1e3)
-    return times
+    return {name: api.BACKENDS[name].missing(device_type, dtype, head_width) for name in BACKENDS}
 
 
 def in_turn(backend, inputs, layout, directions):
-    def forward_and_backward(i):
-        out = attend_packed(*inputs[i], layout, backend)
-        torch.autograd.grad(out, inputs[i], directions[i])
+    def forward_and_backward(turn):
+        one, direction = inputs[turn % len(inputs)], directions[turn % len(inputs)]
+        torch.autograd.grad(attend_packed(*one, layout, backend), one, direction)
 
     return forward_and_backward
 
 
-def measure(backends):
-    """Return the rows of the table."""
-    layout = make_layout().to("cuda")
-    shape = (int(layout.offsets[-1]), HEADS, HEAD_WIDTH)
-    made = [[torch.randn(shape, device="cuda", dtype=DTYPE) for _ in range(4)] for _ in range(SETS)]
+def measure(backends, device_type, bandwidth, case=PAPER, repeats=100):
+    """Return the rows of the table; FlashAttention, where there is one, is the baseline.
+
+    `bandwidth`: bytes a second of a copy.
+    """
+    layout = make_layout(case).to(device_type)
+    tokens = int(layout.offsets[-1])
+    shape = (tokens, case["heads"], case["head_width"])
+    made = [
+        [torch.randn(shape, device=device_type, dtype=DTYPE) for _ in range(4)] for _ in range(SETS)
+    ]
     inputs = [[x.requires_grad_() for x in qkv] for *qkv, _ in made]
     directions = [direction for *_, direction in made]
-    source = torch.randn(2**29, device="cuda")
-    target = torch.empty_like(source)
-
     functions = [in_turn(name, inputs, layout, directions) for name in backends]
-    *ours, copies = seconds([*functions, lambda i: target.copy_(source)])
-    bandwidth = 2 * source.nbytes / statistics.median(copies)
-    bytes_moved = PASSES * inputs[0][0].nbytes
-    case = f"{CROPS} crops x {CHANNELS} channels, {HIDDEN:.0%} hidden, {shape[0]} tokens, bf16"
-    rows = [{"case": "copy", "metric": "bandwidth", "unit": "GB/s", "value": bandwidth / 1e9}]
-    for name, times in zip(backends, ours, strict=True):
-        share = bytes_moved / statistics.median(times) / bandwidth
-        rows.append({"case": f"{case}, {name}", "metric": "share of copy bandwidth", "unit": ""})
-        rows[-1]["value"] = share
-        tenths = statistics.quantiles(times, n=10)
-        for metric, value in (("p20", tenths[1]), ("p50", tenths[4]), ("p80", tenths[7])):
-            rows.append({"case": f"{case}, {name}", "metric": metric, "unit": "s", "value": value})
+    times = dict(zip(backends, seconds(functions, device_type, repeats, ahead=True), strict=True))
+    moved = PASSES * inputs[0][0].nbytes
+    words = f"{case['crops']} crops x {case['channels']} channels, {case['hidden']:.0%} hidden"
+    words = f"marker attention, forward and backward, {words}, {tokens} tokens, bf16"
+    rows = []
+    for name, own in times.items():
+        beside = times.get("flash") if name != "flash" else None
+        where = f"{words}, {name}" + ("; baseline flash" if beside else "")
+        ours = name == "triton"
+        rows += time_rows(where, own, beside, "<= 0.2" if ours else "")
+        share = {"case": where, "metric": "share of copy bandwidth", "unit": ""}
+        share |= {"value": moved / statistics.median(own) / bandwidth}
+        rows.append(share | {"target": "value >= 0.6" if ours else ""})
     return rows
 
 
@@ -97,7 +87,9 @@ def main():
     if device_type == "cpu":
         print("nothing measured and nothing written: the times of a CPU say nothing of a GPU")
         return
-    rows = measure([name for name, lack in lacks.items() if lack is None])
+    bandwidth = copy_bandwidth(device_type)
+    rows = [{"case": "copy", "metric": "bandwidth", "unit": "GB/s", "value": bandwidth / 1e9}]
+    rows += measure([name for name, lack in lacks.items() if lack is None], device_type, bandwidth)
     append("attention", rows, ["torch", "triton", "flash-attn"], torch.cuda.get_device_name())
 
 

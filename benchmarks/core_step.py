@@ -4,10 +4,11 @@
 
 One crop of 40 channels and 128 px: a training step (forward, loss, backward, AdamW) under the
 training's masks, and the encoder with nothing hidden. The plain model is the one of the tests: it
-pads inside attention and decodes every token of every channel in every block, all at once. On a
-GPU the same in bfloat16, ours also compiled. Each has a process of its own, so that its peak is its
-own; they run in turn, so that a busy moment of the machine hits all, and the median counts.
-Appends to the table, but for `--quick`, a tiny model that shows that all of it runs.
+pads inside attention and decodes every token of every channel in every block, all at once. Each
+has a process of its own, so that its peak is its own; they run in turn, so that a busy moment of
+the machine hits all, and the median counts. On a GPU the same with 8 crops in bfloat16, ours also
+compiled; `benchmarks.gpu` has more. Appends to the table, but for `--quick`, a tiny model that
+shows that all of it runs.
 """
 
 import argparse
@@ -28,23 +29,25 @@ PAPER = {"crops": 1, "channels": 40, "side": 128, "model": {}}
 ON_GPU = PAPER | {"crops": 8}
 QUICK = {"crops": 2, "channels": 4, "side": 32}
 QUICK["model"] = {"width": 64, "feedforward": 128, "encoder": "hv", "decoder": "ff"}
+OURS = ("ours", "compiled")
 prepared = {}  # of this process
 TARGETS = {("step", "time"): "<= 0.8", ("step", "peak"): "<= 0.35", ("encoder", "time"): "<= 0.8"}
 
 
-def make_batch(case, masked):
+def make_batch(case, masked, round_up=False):
     generator = torch.Generator().manual_seed(0)
     shape, grid = (case["channels"], case["side"], case["side"]), (case["side"] // 8,) * 2
     images = [torch.randn(shape, generator=generator) for _ in range(case["crops"])]
     ids = [torch.arange(case["channels"])] * case["crops"]
     masks = [independent_mask(len(i), grid, generator=generator) if masked else None for i in ids]
-    return pack(images, ids, masks, round_up=case["device"] == "cuda")
+    return pack(images, ids, masks, round_up=round_up)
 
 
-def make_work(task, who, model, batch):
-    """Return the function to measure."""
+def make_work(task, who, model, batch, attend=None):
+    """Return the function to measure; `attend` is that of the plain model (tests/unit/core)."""
+    ours = who in OURS
     if task == "encoder":
-        encode = model.encode if who != "plain" else lambda batch: plain.tokens(model, batch)
+        encode = model.encode if ours else lambda batch: plain.tokens(model, batch, attend)
         return torch.inference_mode()(lambda: encode(batch))
 
     optimiser = torch.optim.AdamW(model.parameters(), lr=2e-4, fused=True)
@@ -52,29 +55,36 @@ def make_work(task, who, model, batch):
 
     def step():
         optimiser.zero_grad()
-        if who == "plain":
-            (plain.squared_error_sum(model, batch) / pixels).backward()
-        else:
+        if ours:
             loss_backward(model, batch, scale=1 / pixels)
+        else:
+            (plain.squared_error_sum(model, batch, attend) / pixels).backward()
         optimiser.step()
 
     return step
 
 
-def prepare(task, who, case):
-    """Build what is measured in this process, and run it once to warm up."""
+def build(task, who, case, attend=None):
+    """Return the function to measure, in bfloat16 on a GPU, with a model and a batch of its own."""
     torch.manual_seed(0)
-    device, gpu = case["device"], case["device"] == "cuda"
+    device = case["device"]
     config = VirTuesConfig(**case["model"])
     model = VirTues(config, torch.randn(case["channels"], config.marker_width)).to(device)
     if who == "compiled":
         model.compile_blocks()
-    work = make_work(task, who, model, make_batch(case, masked=task == "step").to(device))
+    round_up = device == "cuda" and who in OURS
+    batch = make_batch(case, task == "step", round_up).to(device)
+    work = make_work(task, who, model, batch, attend)
+    return torch.autocast(device, torch.bfloat16, enabled=device == "cuda")(work)
+
+
+def prepare(task, who, case):
+    """Build what is measured in this process, and run it once to warm up."""
+    gpu, work = case["device"] == "cuda", build(task, who, case)
 
     def timed():
         start, processor = time.perf_counter(), time.process_time()
-        with torch.autocast(device, torch.bfloat16, enabled=gpu):
-            work()
+        work()
         if gpu:
             torch.cuda.synchronize()
         found = {"time": time.perf_counter() - start}

@@ -1,9 +1,10 @@
 """Training crops from disk against bare reads through zarr: on one core, and in loader processes.
 
-python -m benchmarks.crops [--dry]
+python -m benchmarks.crops [--dry] [--workers 1 2 4 8]
 
 Crops are turned, flipped, short of some channels, masked and packed, as a training step takes
-them. `--dry` appends nothing.
+them. `--workers` gives numbers of loader processes, each measured by itself; more than there are
+cores share these. `--dry` appends nothing.
 """
 
 import argparse
@@ -89,9 +90,8 @@ def measure(folder, store, names, chunk):
     ]
 
 
-def measure_loader(folder, names, chunk, steps=8):
+def measure_loader(folder, names, chunk, workers, steps=8):
     """Return the row of loader processes: crops a second that reach the training, after a start."""
-    workers = min(WORKERS, os.cpu_count())
     stream = training_batches(folder, names, workers, steps).stream(0)
     for _ in range(2 * workers):  # until every process has delivered what it read ahead
         next(stream)
@@ -105,8 +105,10 @@ def measure_loader(folder, names, chunk, steps=8):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--dry", action="store_true", help="append nothing to the table")
-    dry = parser.parse_args().dry
     cores = os.sched_getaffinity(0)
+    most = min(WORKERS, len(cores))
+    parser.add_argument("--workers", type=int, nargs="+", default=[most], metavar="N")
+    args = parser.parse_args()
     torch.set_num_threads(1)
     zarr.config.set({"async.concurrency": 1, "threading.max_workers": 1})
     rows = []
@@ -117,9 +119,9 @@ def main():
             one_core()
             rows += measure(folder, store, names, chunk)
             os.sched_setaffinity(0, cores)
-            rows.append(measure_loader(folder, names, chunk))
+            rows += [measure_loader(folder, names, chunk, workers) for workers in args.workers]
         packages = ["numpy", "zarr", "numcodecs", "torch"]
-        if dry:
+        if args.dry:
             append("crops", rows, packages, path=Path(place) / "dry.csv")
         else:
             append("crops", rows, packages)

@@ -22,6 +22,7 @@ def main():
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--quick", action="store_true")
     args = parser.parse_args()
+    print("on a CPU; benchmarks.gpu has the encoder on a GPU")
     case = (QUICK if args.quick else PAPER) | {"device": "cpu"}
     found = measure("encoder", ["plain", "ours"], case, args.repeats)
     rows = [

@@ -8,7 +8,6 @@ OPERATION = (
     "threads",
     "micro_batch",
     "compile",
-    "deterministic",
     "checkpoint_minutes",
     "log_every",
     "tensorboard",

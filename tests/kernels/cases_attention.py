@@ -6,76 +6,24 @@ Started by test_in_own_process.py.
 import pytest
 import torch
 
-from virtues_core.attention import attend, attend_packed, plan_layout, triton_short
+from benchmarks.checks import LEAST, LENGTHS, by, errors, make, repeated, results
+from virtues_core.attention import attend, attend_packed, triton_short
 
-LENGTHS = {
-    "one token": [1],
-    "two": [2],
-    "prime": [7, 13, 31],
-    "a tile": [64],
-    "tiles of ones": [1] * 130,
-    "one over a tile": [64, 65],
-    "63 markers": [63] * 3,
-    "64 markers": [64] * 2,
-    "127 markers": [127],
-    "128 markers": [128, 128],
-    "129 markers": [129],
-    "200 markers": [200, 200],
-    "long among short": [3, 200, 1, 128, 129, 5],
-    "41 markers": [41] * 7,
-    "hundreds, ragged": torch.randint(1, 18, (200,), generator=torch.manual_seed(3)).tolist(),
-}
 DTYPES = [torch.float32, torch.float16, torch.bfloat16]
-# Eager attention in float32 errs by 1e-7, where one more rounding already doubles it.
-LEAST = {torch.float32: 2e-6, torch.float16: 0.0, torch.bfloat16: 0.0}
-
-
-def make(lengths, device, dtype, heads=2, head_width=16, shuffled=True):
-    """Queries, keys and values as parts of one tensor [N, 3, heads, head_width], and a layout."""
-    generator = torch.Generator().manual_seed(sum(lengths))
-    order = torch.randperm(sum(lengths), generator=generator) if shuffled else None
-    layout = plan_layout(torch.tensor(lengths), order).to(device)
-    qkv = torch.randn(sum(lengths), 3, heads, head_width, generator=generator)
-    return qkv.to(device, dtype).requires_grad_(), layout
-
-
-def eager(q, k, v, layout):
-    """Matmul, softmax, matmul over all tokens at once, in the type of q, k and v."""
-    lengths = layout.offsets.diff()
-    sequence = torch.arange(len(lengths), device=q.device).repeat_interleave(lengths)
-    if layout.order is not None:
-        sequence = torch.empty_like(sequence).index_copy_(0, layout.order, sequence)
-    q, k, v = (x.transpose(0, 1) for x in (q, k, v))
-    scores = q @ k.transpose(-1, -2) / q.shape[-1] ** 0.5
-    scores = scores.masked_fill(sequence[:, None] != sequence, -torch.inf)
-    return (scores.softmax(-1) @ v).transpose(0, 1)
-
-
-def results(attention, qkv, layout, dtype):
-    """The tokens and the gradient [N, 3, heads, head_width] as float64."""
-    leaf = qkv.detach().to(dtype).requires_grad_()
-    out = attention(*leaf.unbind(1), layout)
-    direction = torch.randn(out.shape, generator=torch.Generator().manual_seed(0))
-    out.backward(direction.to(qkv.device, qkv.dtype).to(dtype))
-    return [x.detach().double() for x in (out, *leaf.grad.unbind(1))]
-
-
-def by(backend):
-    return lambda q, k, v, layout: attend_packed(q, k, v, layout, backend)
 
 
 def check(backend, qkv, layout):
     """Err at most twice as much as eager attention in the same type, or by one rounding."""
-    ours = results(by(backend), qkv, layout, qkv.dtype)
-    plain = results(eager, qkv, layout, qkv.dtype)
-    exact = results(eager, qkv, layout, torch.float64)
-    reference = results(by("reference"), qkv, layout, torch.float32)
+    for name, (error, beside, rounding) in errors(backend, qkv, layout).items():
+        assert error <= max(2 * beside, rounding), name
+    found = (
+        results(by(b), qkv, layout, t)
+        for b, t in ((backend, qkv.dtype), ("reference", torch.float32))
+    )
     unit = torch.finfo(qkv.dtype).eps
-    for name, *found in zip(["out", "dq", "dk", "dv"], ours, plain, exact, reference, strict=True):
-        a, b, c, d = found
-        rounding = max(unit / 2 * c.abs().max().item(), LEAST[qkv.dtype])
-        assert (a - c).abs().max() <= max(2 * (b - c).abs().max(), rounding), name
-        torch.testing.assert_close(a, d, atol=4 * rounding, rtol=4 * unit, msg=name)
+    for name, ours, reference in zip(["out", "dq", "dk", "dv"], *found, strict=True):
+        rounding = max(unit / 2 * reference.abs().max().item(), LEAST[qkv.dtype])
+        torch.testing.assert_close(ours, reference, atol=4 * rounding, rtol=4 * unit, msg=name)
 
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
@@ -102,13 +50,7 @@ def test_widths_and_orders(head_width, shuffled, device):
 @pytest.mark.parametrize("lengths", [[5, 40, 3], [5, 140, 3]], ids=["short", "one long"])
 def test_every_number_is_written_and_repeats(lengths, device):
     qkv, layout = make(lengths, device, torch.float32)
-    torch.use_deterministic_algorithms(True)  # which also fills new memory with NaN
-    try:
-        first, second = (results(by("triton"), qkv, layout, qkv.dtype) for _ in range(2))
-    finally:
-        torch.use_deterministic_algorithms(False)
-    for a, b in zip(first, second, strict=True):
-        assert a.isfinite().all() and a.equal(b)
+    assert repeated(lambda: results(by("triton"), qkv, layout, qkv.dtype))
 
 
 def test_gradient_of_any_strides(device):

@@ -17,6 +17,13 @@ def test_golden_gradients(golden):  # noqa: F811
     published.test_gradients(golden, "triton")
 
 
+def test_more_channels_than_a_tile(small_model):  # noqa: F811
+    images = [torch.randn(140, 16, 8, generator=torch.Generator().manual_seed(0))]
+    channels = [torch.arange(140) % 12]
+    outs = [small_model(attention=name).encode(images, channels) for name in ("triton", "sdpa")]
+    torch.testing.assert_close(*(out.all_tokens for out in outs), atol=1e-5, rtol=0)
+
+
 @pytest.mark.parametrize("dtype", [None, torch.bfloat16])
 def test_hidden_channels_and_repeated_markers(small_model, ragged, dtype):  # noqa: F811
     results = []

@@ -148,7 +148,7 @@ UNTRACKED = {
     "pretrain.log_every",
     "pretrain.micro_batch",
     "pretrain.compile",
-    "pretrain.deterministic",
+    "deterministic",
     "cells.labels.wang2023",  # its data are given on request: nothing of it runs here
     "tissue_tasks.tasks.wang2023",  # as above
     "pretrain.tensorboard",

@@ -5,6 +5,7 @@ missing. Nothing of the backend is imported to find out.
 """
 
 import os
+import shutil
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 
@@ -25,7 +26,7 @@ def for_triton(device_type: str, dtype: torch.dtype, head_width: int) -> str | N
     if find_spec("triton") is None:
         return "the package triton is missing"
     if _release("triton") < TRITON:
-        return f"triton {version('triton')} is older than {_dotted(TRITON)}"
+        return f"triton {version('triton')} is older than {dotted(TRITON)}"
     if dtype not in (*HALF, torch.float32):
         return f"it takes float16, bfloat16 or float32, not {_short(dtype)}"
     # Beyond, a tile of 128 tokens may not fit the memory of a multiprocessor.
@@ -34,7 +35,11 @@ def for_triton(device_type: str, dtype: torch.dtype, head_width: int) -> str | N
         return f"it takes heads of at most {widest} features in {_short(dtype)}, not {head_width}"
     if os.environ.get("TRITON_INTERPRET") == "1":
         return None
-    return _gpu(device_type)
+    if lack := _gpu(device_type):
+        return lack
+    if not os.environ.get("CC") and not (shutil.which("gcc") or shutil.which("clang")):
+        return "a C compiler (gcc or clang) is missing, which triton needs to start a kernel"
+    return None
 
 
 def for_flash(device_type: str, dtype: torch.dtype, head_width: int) -> str | None:
@@ -47,7 +52,7 @@ def for_flash(device_type: str, dtype: torch.dtype, head_width: int) -> str | No
         return lack
     if find_spec("flash_attn") is not None:
         if _release("flash_attn") < FLASH_ATTN:
-            return f"flash-attn {version('flash_attn')} is older than {_dotted(FLASH_ATTN)}"
+            return f"flash-attn {version('flash_attn')} is older than {dotted(FLASH_ATTN)}"
         return None
     if find_spec("torch.nn.attention.varlen") is None:
         return f"the package flash-attn is missing, and torch {torch.__version__} has no varlen"
@@ -61,7 +66,7 @@ def _gpu(device_type: str) -> str | None:
         return f"a CUDA device is missing, the tensors are on {device_type}"
     found = torch.cuda.get_device_capability()
     if found < CAPABILITY:
-        return f"the GPU has compute capability {_dotted(found)}, {_dotted(CAPABILITY)} is needed"
+        return f"the GPU has compute capability {dotted(found)}, {dotted(CAPABILITY)} is needed"
     return None
 
 
@@ -73,7 +78,8 @@ def _release(package: str) -> tuple[int, int]:
         return 0, 0
 
 
-def _dotted(numbers: tuple[int, ...]) -> str:
+def dotted(numbers: tuple[int, ...]) -> str:
+    """Return a version as it is written, such as 8.0."""
     return ".".join(map(str, numbers))
 
 

@@ -89,8 +89,14 @@ class TrainingCrops:
 
         `accessions`: those of the marker embeddings, in the order of their rows; `side`: of a
         crop, px; `channel_dropout` = (low, high), bounds of the share of channels left out.
-        Raises InputError if a sub-image is smaller than a crop.
+        Raises InputError if a sub-image is smaller than a crop, or a crop may lose all channels.
         """
+        if not 0 <= channel_dropout[0] <= channel_dropout[1] < 1:
+            raise InputError(
+                f"pretrain.channel_dropout: shares from {channel_dropout[0]} to "
+                f"{channel_dropout[1]}, expected a range within 0 and 1, of which 1 would leave a "
+                "crop without channels; lower its upper bound below 1"
+            )
         self.accessions, self.side = tuple(accessions), side
         self.channel_dropout, self.seed = channel_dropout, seed
         self.folders = [Path(folder) for folder in cohort_folders]

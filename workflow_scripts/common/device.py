@@ -21,10 +21,11 @@ def check_device(device, gpus=1):
         )
 
 
-def settle(job):
-    """Give a training its threads and, if `deterministic`, algorithms that repeat every bit."""
-    settings = job["settings"]
-    torch.set_num_threads(max(1, job["threads"] // settings["processes"]))
-    if settings["deterministic"]:
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when cuBLAS starts
-    torch.use_deterministic_algorithms(settings["deterministic"])
+def repeat_every_bit():
+    """Use only algorithms that give the same bits in every run, on a GPU too.
+
+    Scripts need not ask for it: `common.job.run` does so for every rule with a `device` where the
+    study says `deterministic`. A process that a script starts is told to.
+    """
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when cuBLAS starts
+    torch.use_deterministic_algorithms(True)

@@ -36,6 +36,11 @@ def run(main, script_globals):
     try:
         configure_logging(snakemake.log[0] if snakemake.log else None)
         end_with_scheduler()
+        if snakemake.config["deterministic"] and "device" in snakemake.params.keys():
+            # Loaded here, as it imports torch, which costs seconds.
+            from workflow_scripts.common.device import repeat_every_bit
+
+            repeat_every_bit()
         main(snakemake)
         write_manifests(snakemake)
     except InputError as error:

@@ -9,7 +9,6 @@ import torch
 
 from virtues_core import VirTues, VirTuesConfig, loss_backward, save_weights
 from workflow_scripts.common.crops import TrainingCrops
-from workflow_scripts.common.device import settle
 from workflow_scripts.common.errors import InputError
 from workflow_scripts.common.job import log
 from workflow_scripts.common.markers import read_embeddings
@@ -30,7 +29,7 @@ def train_instance(job, processes=None):
     """
     processes = processes or Processes()
     settings, device = job["settings"], job["device"]
-    settle(job)
+    torch.set_num_threads(max(1, job["threads"] // settings["processes"]))
     torch.manual_seed(settings["seed"])
     accessions, embeddings = processes.together(lambda: known_markers(job))
     config = VirTuesConfig(**job["model"], marker_width=embeddings.shape[1])

@@ -28,6 +28,7 @@ def plain_job(snakemake):
         "log": snakemake.log[0],
         "threads": snakemake.threads,
         "device": params.device,
+        "deterministic": snakemake.config["deterministic"],
         "model": params.model,
         # What says how the run is operated comes from the configuration: see rules/pretrain.smk.
         "settings": snakemake.config["pretrain"] | params.settings,

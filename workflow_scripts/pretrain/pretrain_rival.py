@@ -16,6 +16,7 @@ def plain_job(snakemake):
         "log": snakemake.log[0],
         "threads": snakemake.threads,
         "device": params.device,
+        "deterministic": snakemake.config["deterministic"],
         "model": params.rival,
         "panel": None,
         # How the run is operated comes from the configuration: see rules/pretrain.smk.

@@ -8,7 +8,6 @@ from safetensors.torch import save_file
 
 from workflow_scripts.common.cohort_files import CohortFiles
 from workflow_scripts.common.crops import TrainingCrops
-from workflow_scripts.common.device import settle
 from workflow_scripts.common.job import log
 from workflow_scripts.common.training.checkpoint import Checkpoint
 from workflow_scripts.common.training.loop import train
@@ -32,7 +31,7 @@ def train_rival(job, processes=None):
     """
     processes = processes or Processes()
     settings, device = job["settings"], job["device"]
-    settle(job)
+    torch.set_num_threads(max(1, job["threads"] // settings["processes"]))
     training = processes.together(lambda: TRAININGS[job["rival"]](job, read_crops(job)))
     crops = training.crops
     if not len(crops):

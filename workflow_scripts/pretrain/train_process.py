@@ -5,6 +5,7 @@ import logging
 import sys
 from pathlib import Path
 
+from workflow_scripts.common.device import repeat_every_bit
 from workflow_scripts.common.errors import InputError
 from workflow_scripts.common.failures import end_with_scheduler
 from workflow_scripts.common.job import FORMAT, log
@@ -16,6 +17,8 @@ from workflow_scripts.pretrain.rival import train_rival
 def main(job_file):
     """Train as one of many; all add their errors to the log of the rule, the first its course."""
     job = json.loads(Path(job_file).read_text())
+    if job["deterministic"]:
+        repeat_every_bit()
     processes = Processes.join(job["device"])
     handler = logging.FileHandler(job["log"], mode="a")
     level = logging.ERROR if processes.rank else logging.INFO

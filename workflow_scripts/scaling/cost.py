@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 
 from virtues_core import VirTues, VirTuesConfig, pack
-from workflow_scripts.common.device import check_device
+from workflow_scripts.common.device import check_device, repeat_every_bit
 from workflow_scripts.common.rivals.camae import Camae, CamaeConfig, parameter_count
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -47,9 +47,9 @@ def encoding(model, built, images):
 def measure(model, settings, markers, run):
     """Return the seconds of every run and the peak memory in bytes of a forward pass.
 
-    `run`: batch, side (px), warm_ups, runs, device and threads. Memory is, on a GPU, what PyTorch
-    allocated at most, weights included; on a CPU, how much the resident set of a new process grew
-    at most from before there was a model. On a GPU the pass is in bfloat16.
+    `run`: batch, side (px), warm_ups, runs, device, deterministic and threads. Memory is, on a
+    GPU, what PyTorch allocated at most, weights included; on a CPU, how much the resident set of a
+    new process grew at most from before there was a model. On a GPU the pass is in bfloat16.
     """
     check_device(run["device"])
     # Not multiprocessing: that would import the rule's script in the new process as well.
@@ -67,6 +67,8 @@ def measure(model, settings, markers, run):
 def forward_passes(model, settings, markers, run):
     """Return what `measure` does, measured in this process."""
     torch.set_num_threads(run["threads"])
+    if run["deterministic"]:
+        repeat_every_bit()
     torch.manual_seed(0)
     gpu = run["device"] == "cuda"
     before = _resident("VmRSS")

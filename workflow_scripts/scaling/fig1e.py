@@ -124,6 +124,7 @@ def main(snakemake):
     style()
     params, target = snakemake.params, snakemake.params.target
     settings = params.run | {"device": params.device, "threads": snakemake.threads}
+    settings["deterministic"] = snakemake.config["deterministic"]
     table = costs(params.sizes, [panel["markers"] for panel in params.panels], settings)
     counts = read_counts(snakemake.input.counts, params.cohort, params.labels)
     chance = (params.bootstrap, params.seed)

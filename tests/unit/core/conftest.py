@@ -18,8 +18,12 @@ def one_thread():
 
 @pytest.fixture(scope="session")
 def golden(shared):
+    return read_golden(shared("golden/g1.npz"))
+
+
+def read_golden(path):
     """Numbers of the published code for three crops, with 5, 7 and 3 channels."""
-    arrays = dict(np.load(shared("golden/g1.npz")))
+    arrays, weights = dict(np.load(path)), path.with_suffix(".safetensors")
 
     def listed(name):
         return [torch.from_numpy(arrays[f"{name}_{i}"]) for i in range(3)]
@@ -27,11 +31,11 @@ def golden(shared):
     def model(attention="auto"):
         embeddings = torch.from_numpy(arrays["prior_embeddings"])
         model = VirTues(VirTuesConfig(**SMALL, attention=attention), embeddings)
-        return load_weights(model, shared("golden/g1.safetensors"))
+        return load_weights(model, weights)
 
     return SimpleNamespace(
         arrays=arrays,
-        weights=shared("golden/g1.safetensors"),
+        weights=weights,
         listed=listed,
         model=model,
         images=listed("image"),

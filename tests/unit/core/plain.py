@@ -1,18 +1,22 @@
 """The model written plainly on the same weights: what the savings must not change, or are beside.
 
 Encoder blocks run on packed tokens, padded to one length inside attention; the decoder computes
-every token of every channel in every block, all channels at once.
+every token of every channel in every block, all channels at once. With `attend(q, k, v, layout)`
+over packed sequences in place of padding, also in the decoder, it is the scheme of the paper.
 """
+
+from functools import lru_cache, partial
 
 import torch
 from torch.nn.functional import gelu, linear, mse_loss, scaled_dot_product_attention
 
+from virtues_core.attention import plan_layout
 from virtues_core.patches import patchify
 from virtues_core.precision import widen
 from virtues_core.rotary import rotary_grid, rotate
 
 
-def tokens(model, batch):
+def tokens(model, batch, attend=None):
     """Return summary tokens [B, S, D] and image tokens [M, S, D]."""
     encoder, turns = model.encoder, _turns(model, batch)
     markers = widen(encoder.marker_projection(model.marker_embeddings[batch.channels]))
@@ -23,7 +27,7 @@ def tokens(model, batch):
     layouts = {"h": batch.channel_attention, "v": batch.marker_attention}
     turns = {"h": turns[batch.position], "v": None}
     for letter, block in zip(model.config.encoder, encoder.blocks, strict=True):
-        x = _block(block, x, turns[letter], layouts[letter])
+        x = _block(block, x, turns[letter], partial(attend or _padded, layout=layouts[letter]))
 
     summary, visible = encoder.norm(x).split([batch.crops * batch.positions, len(visible)])
     own = encoder.norm(encoder.masked_token + markers).repeat_interleave(batch.positions, 0)
@@ -31,21 +35,25 @@ def tokens(model, batch):
     return summary.unflatten(0, (batch.crops, -1)), own.unflatten(0, (len(markers), -1))
 
 
-def decode(model, batch, summary, own):
+def decode(model, batch, summary, own, attend=None):
     """Return patches [M, S, patch * patch]."""
     crop = torch.arange(batch.crops).repeat_interleave(torch.tensor(batch.counts))
     x = torch.cat([summary[crop.to(own.device)], own], dim=1)
-    turns = _turns(model, batch).repeat(2, 1, 1, 1)
+    channels, length = x.shape[:2]
+    turns, mix = _turns(model, batch).repeat(2, 1, 1, 1), _dense
+    if attend:
+        x, turns = x.flatten(0, 1), turns.repeat(channels, 1, 1, 1)
+        mix = partial(attend, layout=_equal(channels, length, x.device))
     for block in model.decoder.blocks:
-        x = _block(block, x, turns)
-    x = model.decoder.norm(x)[:, batch.positions :]
+        x = _block(block, x, turns, mix)
+    x = model.decoder.norm(x.view(channels, length, -1))[:, batch.positions :]
     return widen(model.decoder.head(x))
 
 
-def squared_error_sum(model, batch):
+def squared_error_sum(model, batch, attend=None):
     """Return the sum of squared errors over all pixels."""
     target = patchify(batch.images, batch.patch)
-    made = decode(model, batch, *tokens(model, batch))
+    made = decode(model, batch, *tokens(model, batch, attend), attend)
     return mse_loss(made, target.to(made.dtype), reduction="sum")
 
 
@@ -53,13 +61,17 @@ def _turns(model, batch):
     return rotary_grid(batch.rows, batch.cols, model.config.head_width, batch.images.device)
 
 
-def _block(block, x, turns=None, layout=None):
+@lru_cache
+def _equal(sequences, length, device):
+    return plan_layout(torch.full((sequences,), length)).to(device)
+
+
+def _block(block, x, turns, mix):
     qkv = _linear(block.attention.qkv, block.norm1(x))
     q, k, v = (part.unflatten(-1, (block.attention.heads, -1)) for part in qkv.chunk(3, dim=-1))
     if turns is not None:
         q, k = rotate(q, turns).to(v.dtype), rotate(k, turns).to(v.dtype)
-    mixed = _dense(q, k, v) if layout is None else _padded(q, k, v, layout)
-    x = x + _linear(block.attention.out, mixed.flatten(-2))
+    x = x + _linear(block.attention.out, mix(q, k, v).flatten(-2))
     wider, narrower = block.feedforward[0], block.feedforward[2]
     return x + _linear(narrower, gelu(_linear(wider, block.norm2(x))))
 

@@ -1,10 +1,14 @@
 """Packing orders the tokens as documented and refuses what does not fit."""
 
+from functools import partial
+
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.data import DataLoader
 
 from virtues_core import pack
+from virtues_core.attention import attend_packed
 from virtues_core.records import TensorRecord
 
 
@@ -62,6 +66,35 @@ def test_packing_in_a_worker(ragged, small_model):
     model = small_model()
     here, there = model(*ragged).all_reconstruction, model(batch).all_reconstruction
     assert here.equal(there)
+
+
+class Moves(TorchDispatchMode):
+    """Collects operations that gather or scatter rows."""
+
+    def __init__(self):
+        super().__init__()
+        self.found = []
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        name = function.overloadpacket.__name__
+        if name.startswith(("index", "gather", "scatter", "take", "embedding")):
+            self.found.append(name)
+        return function(*args, **(kwargs or {}))
+
+
+def test_blocks_move_tokens_only_to_change_their_order(small_model, ragged):
+    model, batch = small_model(encoder="v"), pack(*ragged)
+    block, tokens = model.encoder.blocks[0], torch.randn(len(batch.position), model.config.width)
+    with Moves() as seen:
+        block(tokens, partial(attend_packed, layout=batch.marker_attention, backend="sdpa"))
+    # Queries, keys and values to where the backend wants them, and the result back.
+    assert seen.found == 3 * ["index_copy_"] + ["index_select"]
+    images, channels, _ = ragged
+    batch = pack(images[:1], channels[:1])
+    tokens = torch.randn(len(batch.position), model.config.width)
+    with Moves() as seen:  # the tokens of a channel lie side by side, and are equally many
+        block(tokens, partial(attend_packed, layout=batch.channel_attention, backend="sdpa"))
+    assert seen.found == []
 
 
 def change(which, i, value):

@@ -208,6 +208,23 @@ def test_dropout_keeps_the_ceiling_of_a_uniform_share(channels):
         assert kept[count] / 4000 == pytest.approx(expected[count] / 400_000, abs=0.03)
 
 
+@pytest.mark.parametrize("channels", [1, 2, 40])
+def test_dropout_leaves_a_channel(channels):
+    rng = np.random.default_rng(0)
+    kept = {len(kept_channels(channels, (0.9, 0.999), rng)) for _ in range(500)}
+    assert min(kept) == 1
+
+
+@pytest.mark.parametrize("shares", [(1.0, 1.0), (0.0, 1.0), (0.5, 0.25)])
+def test_dropout_that_may_leave_no_channel_is_refused(one_window, shares):
+    sentence = (
+        rf"pretrain\.channel_dropout: shares from {shares[0]} to {shares[1]}, expected a range "
+        r"within 0 and 1, of which 1 would leave a crop without channels; lower its upper bound"
+    )
+    with pytest.raises(InputError, match=sentence):
+        stream(one_window, shares)
+
+
 def test_every_channel_is_dropped_as_often_and_order_is_random():
     rng = np.random.default_rng(0)
     draws = [kept_channels(8, (0.5, 0.5), rng) for _ in range(4000)]

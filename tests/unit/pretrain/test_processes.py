@@ -14,9 +14,10 @@ import torch
 import zarr
 from safetensors.torch import load_file
 
+from virtues_core import VirTues
 from workflow_scripts.common.errors import InputError
 from workflow_scripts.common.training.processes import Processes, check_divides
-from workflow_scripts.pretrain import pretrain
+from workflow_scripts.pretrain import instance, pretrain, train_process
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -32,30 +33,50 @@ def run_processes(job, processes):
     )
 
 
-def test_two_processes_learn_what_one_learns(make_job):
-    # A seed whose gradients stand clear of rounding, which AdamW scales up to a full step.
-    alone, shared = make_job("alone", seed=1), make_job("shared", seed=1, processes=2)
+@pytest.fixture
+def in_double(monkeypatch):
+    """Let this process, and those that it starts, compute trainings in float64."""
+    monkeypatch.setattr(instance, "VirTues", lambda *given: VirTues(*given).double())
+    torchrun = pretrain.torchrun
+    monkeypatch.setattr(
+        pretrain,
+        "torchrun",
+        lambda *given: [*torchrun(*given)[:-2], "tests.unit.pretrain.in_double", str(given[0])],
+    )
+
+
+def both(make_job, **settings):
+    """Train alone and on two processes; returns metrics and weights of each."""
+    alone, shared = make_job("alone", **settings), make_job("shared", processes=2, **settings)
     threads = torch.get_num_threads()
     pretrain.main(alone)
     torch.set_num_threads(threads)
     done = run_processes(shared, 2)
     assert done.returncode == 0, done.stderr[-3000:]
-    one, two = (json.loads(Path(job.output["metrics"]).read_text()) for job in (alone, shared))
+    assert not Path(shared.params.checkpoint_folder).exists()
+    return [
+        (json.loads(Path(job.output["metrics"]).read_text()), load_file(job.output["weights"]))
+        for job in (alone, shared)
+    ]
+
+
+def test_two_processes_follow_the_losses_of_one(make_job, tmp_path):
+    (one, _), (two, _) = both(make_job)
     assert (one["processes"], two["processes"]) == (1, 2)
     assert len(one["losses"]) == 6 and len(set(one["losses"])) == 6
     np.testing.assert_allclose(two["losses"], one["losses"], rtol=1e-5)
-    weights, others = (load_file(job.output["weights"]) for job in (alone, shared))
-    for name, tensor in weights.items():
-        other = others[name]
-        if name.endswith("qkv.bias"):
-            # A key's bias moves all scores of a query alike: its gradient is rounding alone, which
-            # AdamW scales up to a full step.
-            tensor, other = (t.view(3, -1)[[0, 2]] for t in (tensor, other))
-        torch.testing.assert_close(other, tensor, rtol=1e-3, atol=1e-4)
-    log = Path(shared.log[0]).read_text()
+    log = (tmp_path / "shared/rule.log").read_text()
     assert log.count("training on cpu in fp32 from step 0 to 6") == 1
     assert re.search(r"step 6/6, loss \d\.\d+, lr \S+, \S+ crops/s, \S+ tokens/s, \S+ GB, 0 s", log)
-    assert not Path(shared.params.checkpoint_folder).exists()
+
+
+def test_two_processes_learn_what_one_learns(make_job, in_double):
+    """In float64, since AdamW scales a gradient that is rounding alone up to a full step."""
+    (one, weights), (two, others) = both(make_job)
+    np.testing.assert_allclose(two["losses"], one["losses"], rtol=1e-6)  # told in float32
+    assert weights["encoder.masked_token"].dtype == torch.float64
+    for name, tensor in weights.items():
+        torch.testing.assert_close(others[name], tensor, rtol=1e-9, atol=1e-9, msg=name)
 
 
 def test_a_bad_pixel_on_one_of_two_processes_is_told_once(make_job, cohorts):
@@ -73,6 +94,30 @@ def test_a_bad_pixel_on_one_of_two_processes_is_told_once(make_job, cohorts):
     log = Path(job.log[0]).read_text()
     assert len(re.findall(sentence, log)) == 1 and log.count("ERROR") == 1, log
     assert not Path(job.output["weights"]).exists()
+
+
+@pytest.mark.parametrize("deterministic", [False, True])
+def test_processes_of_torchrun_are_deterministic_if_the_study_is(
+    make_job, monkeypatch, tmp_path, deterministic
+):
+    job, seen = make_job("job"), []
+    job.config["deterministic"] = deterministic
+    path = tmp_path / "job.json"
+    path.write_text(json.dumps(pretrain.plain_job(job)))
+    monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", "")
+    monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG")
+    monkeypatch.setattr(train_process.Processes, "join", lambda device: Processes())
+    monkeypatch.setattr(Processes, "leave", lambda self: None)
+    monkeypatch.setattr(train_process, "end_with_scheduler", lambda: None)
+    monkeypatch.setattr(train_process.logging, "basicConfig", lambda **options: None)
+    enabled = torch.are_deterministic_algorithms_enabled
+    monkeypatch.setattr(train_process, "train_instance", lambda *given: seen.append(enabled()))
+    try:
+        train_process.main(path)
+    finally:
+        torch.use_deterministic_algorithms(False)
+    assert seen == [deterministic]
+    assert os.environ.get("CUBLAS_WORKSPACE_CONFIG") == (":4096:8" if deterministic else None)
 
 
 def test_a_batch_that_processes_cannot_share_is_refused(make_job):
@@ -124,19 +169,3 @@ def test_a_missing_tensorboard_is_said_in_one_sentence(make_job, monkeypatch):
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
     with pytest.raises(InputError, match="tensorboard: true needs the package.*or set false"):
         pretrain.main(make_job("watched", tensorboard=True))
-
-
-def test_a_deterministic_training_uses_repeatable_algorithms_alone(make_job, monkeypatch):
-    usual, strict = make_job("usual"), make_job("strict", deterministic=True)
-    pretrain.main(usual)
-    assert not torch.are_deterministic_algorithms_enabled()
-    monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", ":16:8")  # what a user has set stays
-    try:
-        pretrain.main(strict)
-        assert torch.are_deterministic_algorithms_enabled()
-    finally:
-        torch.use_deterministic_algorithms(False)
-    assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":16:8"
-    # On a CPU every algorithm repeats itself: the same bits.
-    weights = [Path(job.output["weights"]).read_bytes() for job in (usual, strict)]
-    assert weights[0] == weights[1]

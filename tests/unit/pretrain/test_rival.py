@@ -93,7 +93,7 @@ def make_rival(tmp_path, cohorts):
                 checkpoint_folder=str(folder / "checkpoint"),
                 tensorboard_folder=str(folder / "tensorboard"),
             ),
-            config={"pretrain": own},
+            config={"deterministic": False, "pretrain": own},
             wildcards=SimpleNamespace(training=name),
             log=[str(folder / "rule.log")],
             threads=1,

@@ -85,9 +85,16 @@ class Kronos(nn.Module):
         side = self.config.grid
         if tuple(grid) == (side, side):
             return self.positions[1:]
-        square = self.positions[1:].T.reshape(1, -1, side, side)
-        resized = F.interpolate(square, tuple(grid), mode="bicubic", align_corners=False)
-        return resized.flatten(2)[0].T
+        square = self.positions[1:].unflatten(0, (side, side))
+        # As products, since the gradient of torch's own resizing is not repeatable on a GPU.
+        rows, cols = (_resizing(side, size).to(square) for size in grid)
+        return torch.einsum("gr,hc,rcd->ghd", rows, cols, square).flatten(0, 1)
+
+
+def _resizing(size, wanted):
+    """Return the matrix [wanted, size] of bicubic interpolation along one side."""
+    unit = torch.eye(size)[None, None]
+    return F.interpolate(unit, (wanted, size), mode="bicubic", align_corners=False)[0, 0]
 
 
 class Head(nn.Module):

@@ -13,6 +13,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from transformers import ResNetConfig, ResNetModel
 
+from workflow_scripts.common.device import check_device
 from workflow_scripts.common.embedders import Tokens
 from workflow_scripts.common.errors import InputError
 from workflow_scripts.common.provenance import check_sum
@@ -159,6 +160,7 @@ class ResNet50Embedder:
 
 def open_resnet50(settings, device):
     """Return the embedder of the network that `settings["rival"]` describes."""
+    check_device(device)
     rival = settings["rival"]
     return ResNet50Embedder(
         load_resnet50(settings["weights"], rival["sha256"], rival["seed"]), settings, device
