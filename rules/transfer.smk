@@ -120,6 +120,7 @@ rule fig3g:
         reason=NO_TRANSFER,
         models=TRANSFERRED,
         unseen=UNSEEN_TARGET,
+        nucleus=config["rivals"]["kronos"]["nucleus"],
     message:
         "Drawing fig3g"
     script:

@@ -55,7 +55,7 @@ def intensity_bar(axes, scale):
     """Draw below `axes` which intensity a colour stands for, and that grey is hidden."""
     figure = axes.flat[0].figure
     shades = ScalarMappable(plt.Normalize(0, 1), COLOURS)
-    bar = figure.colorbar(shades, ax=axes, location="bottom", shrink=0.4, aspect=30, pad=0.01)
+    bar = figure.colorbar(shades, ax=axes, location="bottom", shrink=0.4, aspect=50, pad=0.01)
     bar.set_label(f"{SCALES[scale]}; grey: hidden", fontsize=5, labelpad=1)
     bar.set_ticks([0, 0.5, 1], labels=["0", "0.5", "≥ 1"], fontsize=5)
     bar.outline.set_visible(False)
