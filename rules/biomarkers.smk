@@ -24,8 +24,7 @@ elif (VIRTUES, BIOMARKERS["cohort"]) not in CELLS_EMBEDDED:
 
 
 if NO_SIGNATURES:
-    TARGETS_HERE = ("fig5d", "fig5e", "fig5f", "fig5g", "figS22")
-    NOT_RUN |= dict.fromkeys(TARGETS_HERE, NO_SIGNATURES)
+    NOT_RUN |= dict.fromkeys(("fig5d", "fig5e", "fig5f", "fig5g", "figS22"), NO_SIGNATURES)
 else:
 
     rule find_signatures:

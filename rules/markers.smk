@@ -73,6 +73,7 @@ rule embed_markers:
         code=code("workflow_scripts/markers/embed_markers.py"),
         source=config["markers"]["source"],
         esm2=config["markers"]["esm2"],
+        cache=f"{config['archives']}/esm2/embeddings",
     message:
         "Embedding the markers"
     script:

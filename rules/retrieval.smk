@@ -8,10 +8,9 @@ MATCHED = expand(f"{R}/tasks/retrieval/{{model}}/matches.parquet", model=MATCHIN
 TRAINED = [f"{R}/models/{model}/metrics.json" for model in MATCHING if model in INSTANCES]
 PIXELS = f"{R}/tasks/retrieval/pixel_distances.npz"
 
-
 if SEARCHED is None:
-    TARGETS_HERE = ("fig4h", "fig4i", "fig4j", "fig4k", "figS21")
-    NOT_RUN |= dict.fromkeys(TARGETS_HERE, STUDY.why_not(RETRIEVAL["cohort"]))
+    NO_SEARCH = STUDY.why_not(RETRIEVAL["cohort"])
+    NOT_RUN |= dict.fromkeys(("fig4h", "fig4i", "fig4j", "fig4k", "figS21"), NO_SEARCH)
 else:
     SEARCHED_TASKS = {task: SEARCHED.tasks[task] for task in RETRIEVED_FOR}
 

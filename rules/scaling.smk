@@ -15,7 +15,7 @@ SCALED_PROBES = [
     model
     for panel in SCALED
     for model in (panel["virtues"], panel["camae"])
-    if model in [*PROBED, *PANELS]
+    if model in [*PROBED, *PROBED_ALONE]
 ]
 
 

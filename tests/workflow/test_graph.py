@@ -20,6 +20,15 @@ def test_a_dry_run_of_the_full_study_succeeds_without_any_data(snakemake, checko
     assert "pretrain" in run.stdout + run.stderr
 
 
+def test_no_file_of_rules_takes_a_name_from_another():
+    # All of them share one namespace, and a function that a rule is given reads it later.
+    owners = {}
+    for path in [*ROOT.glob("rules/*.smk"), ROOT / "Snakefile"]:
+        for name in re.findall(r"^ *([A-Z][A-Z0-9_]+) = ", path.read_text(), re.M):
+            assert owners.setdefault(name, path) == path, f"{name}: {owners[name]} and {path}"
+    assert len(owners) > 50
+
+
 def test_every_job_has_log_benchmark_message_and_script():
     for job in planned_jobs():
         if job.rule.name not in COLLECTORS:

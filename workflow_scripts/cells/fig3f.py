@@ -3,11 +3,10 @@
 from pathlib import Path
 
 import matplotlib.pyplot as plt
-import numpy as np
 import pandas as pd
-from matplotlib.colors import to_rgb
 from matplotlib.patches import Patch
 
+from workflow_scripts.common.cell_pictures import cell_picture, colours_of
 from workflow_scripts.common.cohort_files import MASKS
 from workflow_scripts.common.figures import figsize, save_target, scale_bar, style
 from workflow_scripts.common.images import read_mask
@@ -17,8 +16,6 @@ from workflow_scripts.common.numbers import number
 
 SHOWN = 2  # tissues
 FEWEST = 3  # types that a tissue must have to be shown
-COLOURS = ["#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#F0E442", "#777777"]
-GROUND, BORDER, UNLABELLED = to_rgb("#FFFFFF"), to_rgb("#222222"), to_rgb("#DDDDDD")
 
 
 def median_tissues(cells):
@@ -30,24 +27,10 @@ def median_tissues(cells):
     return list(shares.index[middle : middle + SHOWN])
 
 
-def paint(mask, cells, column, colours):
-    """Return an RGB picture of an instance mask: cells by type, unlabelled ones grey."""
-    table = np.tile(np.array(UNLABELLED), (int(mask.max()) + 1, 1))
-    table[0] = GROUND
-    table[cells["cell_id"].to_numpy(int)] = [colours[kind] for kind in cells[column]]
-    picture = table[mask]
-    edge = np.zeros(mask.shape, bool)
-    edge[:, 1:] |= mask[:, 1:] != mask[:, :-1]
-    edge[1:] |= mask[1:] != mask[:-1]
-    picture[edge & (mask > 0)] = BORDER
-    return picture
-
-
 def draw(tables, tissues, folder):
     """Return the figure: a row per tissue, a column per model, the published labels last."""
     first = next(iter(tables.values()))
-    kinds = sorted({kind for t in tables.values() for c in ("truth", "predicted") for kind in t[c]})
-    colours = {kind: to_rgb(COLOURS[i % len(COLOURS)]) for i, kind in enumerate(kinds)}
+    colours = colours_of(pd.concat([t[c] for t in tables.values() for c in ("truth", "predicted")]))
     views = [(name(model), table, "predicted") for model, table in tables.items()]
     views.append(("published labels", first, "truth"))
     size = figsize(183, 14 + len(tissues) * 172 / len(views))
@@ -56,17 +39,18 @@ def draw(tables, tissues, folder):
         mask = read_mask(folder / MASKS / "cell_masks/instances" / f"{tissue}.npz")
         for axis, (title, table, column) in zip(row, views, strict=True):
             cells = table[table["tissue_id"] == tissue]
-            axis.imshow(paint(mask, cells, column, colours), interpolation="nearest")
+            labels = cells.set_index("cell_id")[column]
+            axis.imshow(cell_picture(mask, labels, colours), interpolation="nearest")
             axis.set(xticks=[], yticks=[])
             axis.spines[:].set_visible(False)
             right = (cells["truth"] == cells["predicted"]).mean()
-            below = f"{100 * right:.0f} % of {len(cells):,} cells" if column != "truth" else tissue
-            axis.set_xlabel(below)
+            share = f"{100 * right:.0f} % of {len(cells):,} cells right"
+            axis.set_xlabel(tissue if column == "truth" else share)
             if axis in axes[0]:
                 axis.set_title(title)
         scale_bar(row[-1], colour="black")
-    handles = [Patch(color=colours[kind], label=kind) for kind in kinds]
-    figure.legend(handles=handles, loc="outside lower center", ncols=len(kinds))
+    handles = [Patch(color=shade, label=kind) for kind, shade in colours.items()]
+    figure.legend(handles=handles, loc="outside lower center", ncols=len(handles))
     return figure
 
 

@@ -53,6 +53,14 @@ def statements(transfers, task, rows, entries, params):
     return numbers
 
 
+def without_nucleus(transfers, task, nucleus):
+    """Return a sentence for the caption where KRONOS had no nucleus marker (D10), or nothing."""
+    facts = transfers.facts.get("kronos", {}).get("/".join(task), {})
+    if nucleus in facts.get("markers", [nucleus]):
+        return ""
+    return " KRONOS reads both cohorts without its nucleus marker, which they do not share."
+
+
 def largest_gain(rows, ours):
     """Return whether vessels gain most over mean intensities, T and immune cells gaining too."""
     f1 = rows[rows["class"] != MEAN].pivot(index="class", columns="model", values="f1")
@@ -74,8 +82,10 @@ def main(snakemake):
     task = (params.settings["target"], params.settings["label"])
     rows, figure, status = None, None, f"not run: {params.reason}"
     numbers = {claim: not_run(params.reason) for claim in target["claims"]}
+    caption = target["caption"]
     if not params.reason:
         transfers = read_transfers(files.cells, task)
+        caption += without_nucleus(transfers, task, params.nucleus)
         weights = {Path(path).parent.name: weights_of(path) for path in files.metrics}
         rows, missing = score_all(transfers, [task], params.models, params.bootstrap, params.seed)
         numbers = macro_numbers(transfers, rows, missing, weights)
@@ -86,7 +96,7 @@ def main(snakemake):
             numbers |= statements(transfers, task, rows, numbers, params)
             figure, status = draw_tasks(rows, absent(params.models)), "done"
     folder = Path(snakemake.output.numbers).parent
-    save_target(folder, "fig3g", figure, rows, numbers, target["caption"], params.simulated, status)
+    save_target(folder, "fig3g", figure, rows, numbers, caption, params.simulated, status)
 
 
 if __name__ == "__main__":

@@ -5,11 +5,14 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+from matplotlib.patches import Patch
 
 from workflow_scripts.common.figures import colour, figsize, save_target, style
 from workflow_scripts.common.job import run
 from workflow_scripts.common.names import name
 from workflow_scripts.common.numbers import number
+
+SHADES = {"train": 0.45, "test": 1.0}  # of a cohort's colour
 
 
 def class_sizes(cells, tissues, cohort, label):
@@ -25,7 +28,7 @@ def class_sizes(cells, tissues, cohort, label):
 def draw(table):
     """Return the figure: a panel per task, bars on a logarithmic axis, test in the darker shade."""
     tasks = list(table.groupby(["cohort", "label"], sort=False))
-    height = 14 + sum(10 + 3.6 * len(rows) for _, rows in tasks[::2])
+    height = 18 + sum(10 + 3.6 * len(rows) for _, rows in tasks[::2])
     ratios = [max(len(rows) for _, rows in tasks[i : i + 2]) + 3 for i in range(0, len(tasks), 2)]
     figure, axes = plt.subplots(
         len(ratios),
@@ -40,14 +43,16 @@ def draw(table):
     for axis, ((cohort, label), rows) in zip(axes.ravel(), tasks, strict=False):
         rows = rows.assign(all=rows["train"] + rows["test"]).sort_values("all")
         y, shade = np.arange(len(rows)), colour("cohorts", cohort)
-        axis.barh(y + 0.2, rows["train"], 0.38, color=shade, alpha=0.45, label="train")
-        axis.barh(y - 0.2, rows["test"], 0.38, color=shade, label="test")
+        for (split, alpha), place in zip(SHADES.items(), (0.2, -0.2), strict=True):
+            axis.barh(y + place, rows[split], 0.38, color=shade, alpha=alpha)
         shares = 100 * rows["all"] / rows["all"].sum()
         texts = [f"{k} ({s:.1f} %)" for k, s in zip(rows["class"], shares, strict=True)]
         axis.set_yticks(y, texts)
         axis.set_xscale("log")
         axis.set_title(f"{name(cohort)}: {label.replace('_', ' ')}", loc="left")
-        axis.legend(loc="lower right")
+    axes[0, 0].set_xlim(left=0.9)  # of all panels: a bar begins at one cell
+    shades = [Patch(color="0.3", alpha=alpha, label=s) for s, alpha in SHADES.items()]
+    figure.legend(handles=shades, loc="outside upper center", ncols=2)
     for axis in axes[-1]:
         axis.set_xlabel("labelled cells")
     return figure

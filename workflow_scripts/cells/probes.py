@@ -159,7 +159,8 @@ def draw_classes(axis, rows, models):
         axis.plot(x, ours["f1"], shapes[model], color=shade, label=name(model), clip_on=False)
     share = [np.nan, *(classes / classes.sum())]
     for x, value in enumerate(share):
-        axis.plot([x - 0.35, x + 0.35], [value, value], ":", color="0.5", lw=0.6)
+        ends = [x - 0.35, x + 0.35], [value, value]
+        axis.plot(*ends, ":", color="0.5", lw=0.6, label="share of the test cells")
     gap = " " if len(order) > 9 else "\n"
     ticks = [MEAN, *(f"{kind}{gap}n = {n:,}" for kind, n in classes.items())]
     crowded = {"rotation": 30, "ha": "right", "rotation_mode": "anchor"} if len(order) > 9 else {}

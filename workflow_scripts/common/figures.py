@@ -94,8 +94,9 @@ def save_target(folder, target, figure, source_data, numbers, caption, simulated
 def scale_bar(axis, um_per_pixel=1.0, length=None, colour="white"):
     """Draw a scale bar with its length in um in the lower right of a tissue picture.
 
-    `length` (um) defaults to the round number nearest below a third of the picture's width.
-    Returns the length.
+    `length` (um) defaults to the round number nearest below a third of the picture's width. On a
+    ground of its own, white on black or black on white, it is read over any tissue. Returns the
+    length.
     """
     left, right = sorted(axis.get_xlim())
     bottom, top = sorted(axis.get_ylim())
@@ -107,16 +108,19 @@ def scale_bar(axis, um_per_pixel=1.0, length=None, colour="white"):
     x = right - 0.05 * width
     y = bottom + 0.06 * height if upright else top - 0.06 * height
     pixels = length / um_per_pixel
+    ground = "white" if colour == "black" else "black"
+    axis.plot([x - pixels, x], [y, y], color=ground, lw=2.6, solid_capstyle="projecting")
     axis.plot([x - pixels, x], [y, y], color=colour, lw=1.2, solid_capstyle="butt")
     axis.annotate(
         f"{length:g} µm",
         (x - pixels / 2, y),
-        xytext=(0, 2),
+        xytext=(0, 2.5),
         textcoords="offset points",
         ha="center",
         va="bottom",
         color=colour,
         fontsize=5,
+        bbox={"facecolor": ground, "alpha": 0.7, "lw": 0, "pad": 0.6},
     )
     return length
 

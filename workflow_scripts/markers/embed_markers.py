@@ -1,5 +1,6 @@
 """Embed the protein of every measured marker with ESM-2, or take ready embeddings from a table."""
 
+import hashlib
 import json
 import re
 import zipfile
@@ -12,19 +13,36 @@ from safetensors.torch import save
 
 from workflow_scripts.common.errors import InputError
 from workflow_scripts.common.job import log, run
+from workflow_scripts.common.provenance import sha256
 from workflow_scripts.common.staging import staged
 from workflow_scripts.markers.esm2 import embed_sequence, load_esm2, seeded_esm2
 from workflow_scripts.markers.fasta import parse_fasta
 from workflow_scripts.markers.measured import measured_accessions
 
 
-def embed_sequences(model, records):
-    """Return {accession: [width] float32} of `records` {accession: (description, sequence)}."""
+def embed_sequences(model, records, cache=None):
+    """Return {accession: [width] float32} of `records` {accession: (description, sequence)}.
+
+    `cache`: a folder for vectors of this model, each under the hash of its sequence, so that a
+    further cohort costs its new sequences alone; None keeps nothing.
+    """
     vectors = {}
     for number, (accession, (_, sequence)) in enumerate(sorted(records.items()), start=1):
-        vectors[accession] = embed_sequence(model, sequence)
+        vectors[accession] = _embedded(model, sequence, cache)
         log.info("%d/%d %s: %d residues", number, len(records), accession, len(sequence))
     return vectors
+
+
+def _embedded(model, sequence, cache):
+    if cache is None:
+        return embed_sequence(model, sequence)
+    path = Path(cache) / f"{hashlib.sha256(sequence.encode()).hexdigest()}.npy"
+    if path.exists():
+        return torch.from_numpy(np.load(path, allow_pickle=False))
+    vector = embed_sequence(model, sequence)
+    with staged(path) as [part], open(part, "wb") as file:
+        np.save(file, vector.numpy())
+    return vector
 
 
 def origin(records):
@@ -150,14 +168,16 @@ def main(snakemake):
         records = parse_fasta(Path(inputs.sequences).read_text(), inputs.sequences)
         sequences = origin(records)
         esm2 = params.esm2
+        cache = None
         if esm2["weights"] == "seeded":
             model = seeded_esm2(esm2["layers"], esm2["width"], esm2["heads"], esm2["seed"])
             name = f"seeded ESM-2 (seed {esm2['seed']})"
         else:
             model = load_esm2(inputs.weights)
             name = Path(inputs.weights).name
+            cache = Path(params.cache) / sha256(inputs.weights)
         log.info("%s: %d layers of width %d", name, model.num_layers, model.embed_dim)
-        vectors = embed_sequences(model, records)
+        vectors = embed_sequences(model, records, cache)
         source = f"{name}, {model.num_layers} layers, sequences: {sequences}"
         if esm2["weights"] == "seeded" or "synthetic" in sequences:
             source += ": simulated"

@@ -75,7 +75,7 @@ def draw(panels):
                 list(spokes), 0.9, width * 0.9, bottom=inner + ring, color=shade, label=name(cohort)
             )
     outer = inner + len(cohorts)
-    size = float(np.clip(300 / len(markers), 3, 6))
+    size = float(np.clip(300 / len(markers), 5, 6))
     for marker, angle in angles.items():
         degrees = 90 - np.degrees(angle)
         left = degrees < -90
@@ -95,7 +95,7 @@ def draw(panels):
     rings = dict(zip(labels, handles, strict=True))  # the last of a label is the coloured one
     names = list(reversed(rings))
     handles = [rings[n] for n in names]
-    axis.legend(handles, names, loc="center", fontsize=4.5, labelspacing=0.25, handlelength=1)
+    axis.legend(handles, names, loc="center", fontsize=5, labelspacing=0.25, handlelength=1)
     return figure
 
 

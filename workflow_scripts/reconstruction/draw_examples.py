@@ -11,6 +11,7 @@ from workflow_scripts.common.numbers import not_run, number, weights_of
 from workflow_scripts.reconstruction.examples import read_examples
 from workflow_scripts.reconstruction.pictures import (
     VIEWS,
+    intensity_bar,
     only,
     scores,
     small_scale_bar,
@@ -24,13 +25,14 @@ SHOWN = 4
 def draw(example, scale):
     """Return the figure: a row per view, a column per marker, one scale for all three views."""
     pictures, columns = views(example, scale), len(example["markers"])
-    figure, axes = plt.subplots(3, columns, figsize=figsize(89, 72), squeeze=False)
+    figure, axes = plt.subplots(3, columns, figsize=figsize(89, 79), squeeze=False)
     for column, marker in enumerate(example["markers"]):
         for axis, view in zip(axes[:, column], VIEWS, strict=True):
             tile(axis, pictures[view][column])
             axis.set_ylabel(view if column == 0 else "")
         axes[0, column].set_title(marker, fontsize=6)
     small_scale_bar(axes[0, -1])
+    intensity_bar(axes, scale)
     return figure
 
 

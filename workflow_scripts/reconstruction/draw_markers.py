@@ -16,6 +16,7 @@ from workflow_scripts.reconstruction.fig2d import BASELINES, read_scores
 from workflow_scripts.reconstruction.scores import PRINTED, average
 from workflow_scripts.reconstruction.statements import absent_numbers, complete, resampled
 
+ROW = 32  # mm; eight rows, of fifteen cohorts, fit on a page
 AXIS = {"pearson_r": "Pearson r", "f1": "F1 of positivity"}
 
 
@@ -30,7 +31,7 @@ def draw(table, metric):
     cohorts = table["cohort"].unique()
     rows = -(-len(cohorts) // 2)
     figure, axes = plt.subplots(
-        rows, 2, figsize=figsize(183, 14 + 37 * rows), squeeze=False, sharey=True
+        rows, 2, figsize=figsize(183, 14 + ROW * rows), squeeze=False, sharey=True
     )
     for axis, cohort in zip(axes.flat, cohorts, strict=False):
         draw_cohort(axis, table[table["cohort"] == cohort], metric)
@@ -40,6 +41,7 @@ def draw(table, metric):
     for axis in axes[:, 0]:
         axis.set_ylabel(AXIS[metric])
     figure.legend(handles=legend(), loc="outside upper center", ncols=5)
+    figure.set_layout_engine("constrained", h_pad=0.04)  # a long name keeps off the title below
     return figure
 
 

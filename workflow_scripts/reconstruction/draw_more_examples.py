@@ -15,6 +15,7 @@ from workflow_scripts.reconstruction.evaluation import STRATEGIES
 from workflow_scripts.reconstruction.examples import read_examples
 from workflow_scripts.reconstruction.pictures import (
     VIEWS,
+    intensity_bar,
     only,
     scores,
     small_scale_bar,
@@ -45,7 +46,7 @@ def draw(examples, scale):
     figure, axes = plt.subplots(
         rows,
         len(widths),
-        figsize=(inches(183), inches(4 + 17 * rows)),
+        figsize=(inches(183), inches(14 + 17 * rows)),
         squeeze=False,
         width_ratios=widths,
     )
@@ -63,6 +64,8 @@ def draw(examples, scale):
     for axis in axes.flat:
         if not axis.images:
             axis.set_axis_off()
+    figure.suptitle("each channel: measured, input, reconstruction", fontsize=6)
+    intensity_bar(axes, scale)
     return figure
 
 

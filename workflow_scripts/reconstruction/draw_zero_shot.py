@@ -11,7 +11,14 @@ from workflow_scripts.common.job import log, run
 from workflow_scripts.common.numbers import not_run, number, weights_of
 from workflow_scripts.reconstruction.evaluation import STRATEGIES
 from workflow_scripts.reconstruction.examples import read_examples
-from workflow_scripts.reconstruction.pictures import only, scores, small_scale_bar, tile, views
+from workflow_scripts.reconstruction.pictures import (
+    intensity_bar,
+    only,
+    scores,
+    small_scale_bar,
+    tile,
+    views,
+)
 
 MODELS = {"zero_shot": "zero-shot", "in_domain": "in-domain"}
 GAP = 0.2  # between strategies, in tiles
@@ -45,7 +52,7 @@ def draw(examples, scale):
     figure, axes = plt.subplots(
         rows,
         1 + len(listed),
-        figsize=(inches(183), inches(12 + 20.5 * rows)),
+        figsize=(inches(183), inches(19 + 20.5 * rows)),
         squeeze=False,
         width_ratios=[1, *(GAP if column is None else 1 for column in listed)],
     )
@@ -67,6 +74,7 @@ def draw(examples, scale):
                 axis.set_title(f"{strategy}\n{MODELS.get(model, 'input')}", fontsize=6)
     axes[0, 0].set_title("measured", fontsize=6)
     small_scale_bar(axes[0, 0])
+    intensity_bar(axes, scale)
     return figure
 
 

@@ -3,6 +3,7 @@
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+from matplotlib.cm import ScalarMappable
 from matplotlib.colors import to_rgb
 
 from workflow_scripts.common.correlation import moments, pearson
@@ -10,6 +11,11 @@ from workflow_scripts.common.figures import PALETTE, scale_bar
 from workflow_scripts.reconstruction.evaluation import pixel_mask
 
 HIDDEN = to_rgb(PALETTE["hidden"])
+COLOURS = "magma"
+SCALES = {
+    "counts": "counts / 99th percentile",
+    "log1p": "log(1 + counts) / log(1 + 99th percentile)",
+}
 VIEWS = ("measured", "input", "reconstruction")
 
 
@@ -32,7 +38,7 @@ def views(example, scale):
     """Return {view: pictures [C, H, W, 3]} of an example, on one scale; hidden patches are grey."""
     units = example["mean"], example["std"], example["quantile"], scale
     truth, guess = (
-        plt.get_cmap("magma")(to_intensity(example[key], *units).clip(0, 1))[..., :3]
+        plt.get_cmap(COLOURS)(to_intensity(example[key], *units).clip(0, 1))[..., :3]
         for key in ("truth", "guess")
     )
     masked = np.where(hidden_pixels(example)[..., None], HIDDEN, truth)
@@ -43,6 +49,16 @@ def small_scale_bar(axis):
     """Draw a scale bar long enough for its label in a small tile."""
     width = np.ptp(axis.get_xlim())
     scale_bar(axis, length=max(um for um in (10, 20, 50, 100, 200) if um <= max(10, 0.45 * width)))
+
+
+def intensity_bar(axes, scale):
+    """Draw below `axes` which intensity a colour stands for, and that grey is hidden."""
+    figure = axes.flat[0].figure
+    shades = ScalarMappable(plt.Normalize(0, 1), COLOURS)
+    bar = figure.colorbar(shades, ax=axes, location="bottom", shrink=0.4, aspect=50, pad=0.01)
+    bar.set_label(f"{SCALES[scale]}; grey: hidden", fontsize=5, labelpad=1)
+    bar.set_ticks([0, 0.5, 1], labels=["0", "0.5", "≥ 1"], fontsize=5)
+    bar.outline.set_visible(False)
 
 
 def tile(axis, picture):

@@ -16,6 +16,7 @@ STAGES = {
     "embed": "Embedding",
     "reconstruction": "Reconstruction",
     "cells": "Cell types",
+    "transfer": "Label transfer",
     "patients": "Risk groups",
     "retrieval": "Retrieval",
     "tissue_tasks": "Classes of tissues",
@@ -24,6 +25,7 @@ STAGES = {
     "attention": "Attention",
     "scaling": "Scaling",
     "own": "Own cohort",
+    "own_page": "Page of an own cohort",
     "commands": "Commands",
     "report": "Report",
 }

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from workflow_scripts.cells import fig3c, fig3d
+from workflow_scripts.cells import fig3c, fig3d, fig3g
 from workflow_scripts.cells.draw_probes import (
     comparisons,
     gain,
@@ -156,6 +156,51 @@ def test_the_largest_loss_counts():
     numbers = fig3d.summarise(pairs, 200, 0, {})
     assert numbers["C036"]["value"] == pytest.approx(numbers["loss_b_t"]["value"])
     assert numbers["loss_a_t"]["value"] == 0 < numbers["C036"]["low"] < numbers["C036"]["high"]
+
+
+SIX = ("vessel", "T cell", "Immune")
+
+
+def transferred(right):
+    """Scores of a transfer with `right` of 20 cells of each class called by their name."""
+    return {model: counts(hits, kinds=SIX) for model, hits in right.items()}
+
+
+def test_the_transfer_stands_beside_the_model_that_never_saw_the_target():
+    tables = transferred({"all14": 18, "wo_c": 15, "mean_intensity": 12, "mean_counts": 10})
+    found = probes(**tables)
+    rows, missing = score_all(found, [TASK], list(tables), 50, 0)
+    entries = macro_numbers(found, rows, missing, {})
+    params = SimpleNamespace(models=list(tables), unseen="wo_c", bootstrap=50, seed=0)
+    numbers = fig3g.statements(found, TASK, rows, entries, params)
+    beside = numbers["C037"]["careful"]
+    assert beside["value"] == entries["macro_f1_c_types_wo_c"]["value"] < numbers["C037"]["value"]
+    assert "T6" in beside["label"] and "D9" in numbers["C039"]["careful"]["label"]
+    assert numbers["C038"]["status"] == "not run: KRONOS is not among the models of this study"
+    assert numbers["lead_over_wo_c"]["value"] > 0 and "p = " in numbers["lead_over_wo_c"]["reason"]
+
+
+def test_the_class_that_gains_most_is_named_only_where_all_three_are_scored():
+    def rows(**gains):
+        table = [(kind, "mean_intensity", 0.5) for kind in gains]
+        table += [(kind, "all14", 0.5 + gain) for kind, gain in gains.items()]
+        return pd.DataFrame(table, columns=["class", "model", "f1"])
+
+    largest = {"Vessels": 0.3, "T cells": 0.1, "Immune": 0.2}
+    assert fig3g.largest_gain(rows(**largest), "all14")["value"] == 1
+    assert fig3g.largest_gain(rows(**largest | {"T cells": 0.4}), "all14")["value"] == 0
+    assert fig3g.largest_gain(rows(**largest | {"Immune": -0.1}), "all14")["value"] == 0
+    assert "lacks one" in fig3g.largest_gain(rows(Vessels=0.3, Immune=0.2), "all14")["status"]
+
+
+def test_the_caption_says_that_kronos_had_no_nucleus():
+    found = probes(kronos=counts(12), all14=counts(18))
+    assert fig3g.without_nucleus(found, TASK, "P68431") == ""  # nothing was transferred
+    found.facts["kronos"]["c/types"]["markers"] = ["P1", "P68431"]
+    assert fig3g.without_nucleus(found, TASK, "P68431") == ""
+    found.facts["kronos"]["c/types"]["markers"] = ["P1"]
+    assert "without its nucleus marker" in fig3g.without_nucleus(found, TASK, "P68431")
+    assert fig3g.without_nucleus(probes(all14=counts(18)), TASK, "P68431") == ""
 
 
 def test_class_sizes_are_counted_by_split():

@@ -7,8 +7,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from workflow_scripts.cells.fig3f import median_tissues, paint
+from workflow_scripts.cells.fig3f import median_tissues
 from workflow_scripts.cells.transfer_labels import attempt
+from workflow_scripts.common.cell_pictures import cell_picture
 from workflow_scripts.common.cell_types import balanced, fit_forest
 from workflow_scripts.common.shared_markers import shared_accessions
 from workflow_scripts.common.tokens import TokenStore
@@ -125,7 +126,7 @@ def test_shown_tissues_are_those_of_median_score_with_several_types():
 def test_cells_have_the_colour_of_their_type_and_a_border():
     mask = np.zeros((6, 6), int)
     mask[1:5, 1:5] = 2
-    cells = pd.DataFrame({"cell_id": [2], "predicted": ["T"]})
-    picture = paint(mask, cells, "predicted", {"T": (1.0, 0.0, 0.0)})
+    mask[0, 5] = 3
+    picture = cell_picture(mask, pd.Series(["T"], index=[2]), {"T": (1.0, 0.0, 0.0)})
     assert picture[3, 3].tolist() == [1, 0, 0] and picture[0, 0].tolist() == [1, 1, 1]
     assert picture[1, 3].max() < 0.2

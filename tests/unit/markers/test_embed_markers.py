@@ -13,6 +13,7 @@ from safetensors.torch import save_file
 
 from workflow_scripts.common.errors import InputError
 from workflow_scripts.common.markers import read_embeddings
+from workflow_scripts.common.provenance import sha256
 from workflow_scripts.markers.embed_markers import (
     embed_sequences,
     main,
@@ -219,6 +220,17 @@ def median_cosine(vectors):
     return (unit @ unit.T)[np.triu_indices(len(unit), 1)].median().item()
 
 
+def test_a_sequence_is_embedded_once_whatever_its_accession(reference, tmp_path, monkeypatch):
+    first = embed_sequences(reference, {"P1": ("", "MKLV"), "P2": ("", "MKL")}, tmp_path)
+    monkeypatch.setattr(reference, "forward", None)
+    again = embed_sequences(reference, {"P9": ("", "MKL"), "P1": ("", "MKLV")}, tmp_path)
+    assert torch.equal(again["P1"], first["P1"]) and torch.equal(again["P9"], first["P2"])
+    assert len(list(tmp_path.iterdir())) == 2
+    with pytest.raises(TypeError):
+        embed_sequences(reference, {"P1": ("", "MKLW")}, tmp_path)
+    assert len(list(tmp_path.iterdir())) == 2
+
+
 def test_origin_is_read_from_the_headers():
     records = {"A": ("[UniProt 2026_01] sp|A|x [Homo]", "M"), "B": ("[synthetic, seed 0] x", "M")}
     assert origin(records) == "UniProt 2026_01, synthetic, seed 0"
@@ -327,9 +339,10 @@ def test_script_with_a_checkpoint_is_not_called_simulated(reference, tmp_path, j
     inputs = {"sequences": str(tmp_path / "s.fasta"), "weights": str(tmp_path / "esm2_tiny.pt")}
     output = tmp_path / "e.safetensors"
     caplog.set_level("INFO")
-    main(
-        job(inputs, {"embeddings": str(output)}, source="esm2", esm2={"weights": "https://x/y.pt"})
-    )
+    params = {"source": "esm2", "esm2": {"weights": "https://x/y.pt"}, "cache": tmp_path / "kept"}
+    main(job(inputs, {"embeddings": str(output)}, **params))
+    [kept] = (tmp_path / "kept").glob("*/*.npy")
+    assert kept.parent.name == sha256(inputs["weights"])
     assert "esm2_tiny.pt, 2 layers, sequences: UniProt 2026_01" in caplog.text
     assert "simulated" not in caplog.text
     assert torch.equal(read_embeddings(output)[1][0], embed_sequence(reference, "MKLV"))

@@ -4,8 +4,12 @@ import pandas as pd
 import pytest
 
 from workflow_scripts.common.accession import ACCESSION
+from workflow_scripts.common.marker_names import read_aliases
+from workflow_scripts.common.validation import read_yaml
 
-TABLE = Path(__file__).parents[3] / "resources" / "markers.csv"
+ROOT = Path(__file__).parents[3]
+TABLE = ROOT / "resources" / "markers.csv"
+COHORT_FILES = [*sorted(ROOT.glob("cohorts/*.yaml")), *sorted(ROOT.glob("demo/cohorts/*.yaml"))]
 COLUMNS = ["marker", "uniprot", "gene", "kind", "aliases", "confidence", "provenance"]
 
 
@@ -44,6 +48,17 @@ def test_names_lead_to_one_marker(markers):
     owners = names.groupby(names).apply(lambda same: same.index.nunique())
     assert (owners == 1).all(), owners[owners > 1]
     assert markers["marker"].str.lower().is_unique
+
+
+@pytest.mark.parametrize("path", COHORT_FILES, ids=lambda path: path.stem)
+def test_every_marker_of_every_panel_is_listed(path):
+    # A name that is not listed counts as a marker of its own in Fig. 1b.
+    panel, known = read_yaml(path)["panel"], read_aliases()
+    rows = panel if isinstance(panel, list) else panel["rows"]
+    named = {row.get("marker", row.get("channel")): row.get("uniprot") for row in rows}
+    named = {marker: accession for marker, accession in named.items() if accession}
+    assert named
+    assert named == {m: known.get(m.lower(), {}).get("uniprot") for m in named}
 
 
 def test_sorted_by_marker(markers):
