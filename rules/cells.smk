@@ -11,7 +11,7 @@ TWINS = {
 }
 # Rivals serve some cohorts, and one has no cell tokens.
 SERVED = {m: [t for t in (*TASKS, *TWINS.values()) if (m, t[0]) in CELLS_EMBEDDED] for m in MODELS}
-CELL_MODELS = [*dict.fromkeys(model for model, _ in CELLS_EMBEDDED), "mean_counts"]
+CELL_MODELS = [*dict.fromkeys(model for model, _ in CELLS_EMBEDDED), COUNTS]
 # cohort -> the instance that left it out, and the one that was trained on it alone
 LEFT_OUT = {
     instance["except"][0]: instance["name"]
@@ -49,9 +49,11 @@ rule count_cells:
         runtime=minutes(12 * 60),
     params:
         code=code("workflow_scripts/cells/count_cells.py"),
+        settings={"crop": config["embed"]["crop"], "patch": config["model"]["patch"]},
+        min_coverage=config["tissue"]["min_coverage"],
         cohort_folder=lambda w: cohort_folder(w.cohort),
     message:
-        "Averaging raw counts over the cells of {wildcards.cohort}"
+        "Averaging raw counts over patches and cells of {wildcards.cohort}"
     script:
         "../workflow_scripts/cells/count_cells.py"
 
@@ -310,7 +312,7 @@ SHARED_MODELS = [m for m in MODELS if (m, PAIR[0]) in CELLS_EMBEDDED]
 SHARED_MODELS = list(
     dict.fromkeys([*SHARED_MODELS[:1], *filter(None, [UNSEEN_TARGET]), *SHARED_MODELS[1:]])
 )
-TRANSFERRED = [] if NO_TRANSFER else [*SHARED_MODELS, "mean_counts"]
+TRANSFERRED = [] if NO_TRANSFER else [*SHARED_MODELS, COUNTS]
 # Fig. 3f shows VirTues and KRONOS; mean intensities stand in while there is no KRONOS.
 PICTURED = [m for m in (VIRTUES, "kronos", "mean_intensity") if m in TRANSFERRED][:2]
 
@@ -356,7 +358,7 @@ rule transfer_labels:
     benchmark:
         f"{BENCH}/transfer_labels/{{model}}.tsv"
     wildcard_constraints:
-        model="|".join([*SHARED_MODELS, "mean_counts"]),
+        model="|".join([*SHARED_MODELS, COUNTS]),
     threads: config["embed"]["threads"]
     resources:
         mem_mb=megabytes(16000 if config["device"] == "cuda" else 2000),

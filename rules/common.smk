@@ -5,7 +5,7 @@ from workflow_scripts.common.cohort import load_cohort
 from workflow_scripts.common.errors import InputError
 from workflow_scripts.common.provenance import listing
 from workflow_scripts.common.results_folder import claim_folder, said
-from workflow_scripts.common.study import PUBLISHED, RETRIEVED_FOR, Study
+from workflow_scripts.common.study import COUNTS, PUBLISHED, RETRIEVED_FOR, Study
 from workflow_scripts.common.targets import NOT_BUILT, load_targets, numbered, unbuilt
 
 try:
