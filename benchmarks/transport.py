@@ -1,11 +1,11 @@
 """Entropic distances between two sets of cells: blockwise against POT's full matrices.
 
-python -m benchmarks.transport [--dry] [--cells 20000]
+    python -m benchmarks.transport [--dry] [--busy] [--cells 20000]
 
 Tokens lie near a plane of 16 dimensions, as those of a model do. Errors are measured on 2,000 x
 2,000, against POT's exact distance; on `--cells` a side the gap to the dual bound, below which no
 plan's cost lies, takes its place. Memory is that of the process at its highest above what it holds
-with its libraries. `--dry` appends nothing.
+with its libraries. It uses all cores that it may.
 """
 
 import argparse
@@ -18,10 +18,10 @@ import numpy as np
 import ot
 import torch
 
-from benchmarks.common import append
+from benchmarks.common import append, cpu
 from workflow_scripts.biomarkers.transport import entropic_transport, mean_squared_distance
 
-WIDTH, PLANE, SMALL = 512, 16, 2000
+WIDTH, PLANE, SMALL, LARGE = 512, 16, 2000, 20_000
 EPSILON, TOLERANCE, ROUNDS = 1e-3, 0.01, 100  # those of config.yaml
 
 
@@ -41,9 +41,9 @@ def tokens(n, seed):
 
 def measured(function, *arguments):
     """Return what a call returns, its seconds and the core-seconds of this process."""
-    start, cpu = time.perf_counter(), time.process_time()
+    start, used = time.perf_counter(), time.process_time()
     result = function(*arguments)
-    return result, time.perf_counter() - start, time.process_time() - cpu
+    return result, time.perf_counter() - start, time.process_time() - used
 
 
 def peak_mb():
@@ -61,19 +61,20 @@ def with_matrix(a, b, rounds):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--dry", action="store_true", help="append nothing to the table")
-    parser.add_argument("--cells", type=int, default=20_000)
-    arguments = parser.parse_args()
-    n, rows = arguments.cells, []
+    parser.add_argument("--busy", action="store_true", help="note that other work ran beside it")
+    parser.add_argument("--cells", type=int, default=LARGE)
+    options = parser.parse_args()
+    n, rows = options.cells, []
     a, b = tokens(n, 0)
     held = peak_mb()
-    large, seconds, cpu = measured(entropic_transport, a, b, EPSILON, TOLERANCE, ROUNDS)
+    large, seconds, used = measured(entropic_transport, a, b, EPSILON, TOLERANCE, ROUNDS)
     case = f"{n:,} x {n:,} cells, width {WIDTH}, {large.rounds} rounds"
     full = 8 * n * n / 1e6
+    # The times asked for are those of the full size on two cores.
+    targets = ("value <= 600", "value <= 1200") if n == LARGE else ("", "")
     rows += [
-        {"case": case, "metric": "time on a shared machine", "unit": "s", "value": seconds},
-        {"case": case, "metric": "core-seconds", "unit": "s", "value": cpu},
-        {"case": f"{case}, times (20,000 / {n:,}) squared", "metric": "core-seconds of 20,000"}
-        | {"unit": "s", "value": cpu * (20_000 / n) ** 2, "target": "value <= 1200"},
+        {"case": case, "metric": "time", "unit": "s", "value": seconds, "target": targets[0]},
+        {"case": case, "metric": "core-seconds", "unit": "s", "value": used, "target": targets[1]},
         {"case": f"{case}; baseline one matrix of costs", "metric": "memory", "unit": "MB"}
         | {"value": max(peak_mb() - held, 1), "baseline": full, "target": "<= 1"},
         {"case": case, "metric": "cost above the dual bound", "unit": "%"}
@@ -82,7 +83,7 @@ def main():
         | {"value": peak_mb(), "target": "value <= 2500"},
     ]
     a, b = tokens(SMALL, 1)
-    small, _, cpu = measured(entropic_transport, a, b, EPSILON, TOLERANCE, ROUNDS)
+    small, _, used = measured(entropic_transport, a, b, EPSILON, TOLERANCE, ROUNDS)
     _, _, theirs = measured(with_matrix, a, b, 10)
     exact = ot.emd2([], [], ot.dist(a.double().numpy(), b.double().numpy()), numItermax=10**7)
     case = f"{SMALL:,} x {SMALL:,} cells, width {WIDTH}"
@@ -90,15 +91,13 @@ def main():
         {"case": case, "metric": "error of the cost against the exact one", "unit": "%"}
         | {"value": 100 * (small.cost / exact - 1), "target": "value <= 1"},
         {"case": f"{case}; baseline POT, full matrix", "metric": "core-seconds a round"}
-        | {"unit": "s", "value": cpu / small.rounds, "baseline": theirs / 10, "target": "<= 1"},
+        | {"unit": "s", "value": used / small.rounds, "baseline": theirs / 10, "target": "<= 1"},
     ]
     assert mean_squared_distance(a, b) > small.cost > exact * 0.9
-    packages = ["torch", "numpy", "POT"]
-    if arguments.dry:
-        with tempfile.TemporaryDirectory() as place:
-            append("transport", rows, packages, path=Path(place) / "dry.csv")
-    else:
-        append("transport", rows, packages)
+    with tempfile.TemporaryDirectory() as place:
+        where = {"path": Path(place) / "dry.csv"} if options.dry else {}
+        hardware = cpu() + (", busy: only ratios count" if options.busy else "")
+        append("transport", rows, ["torch", "numpy", "POT"], hardware, **where)
 
 
 if __name__ == "__main__":

@@ -14,6 +14,10 @@ FOUND_BY_VIRTUES = {
     "cells": f"{R}/tasks/biomarkers/{VIRTUES}/cells.parquet",
     "metrics": f"{R}/models/{VIRTUES}/metrics.json",
 }
+# The cohort's own table of neighbours, which ingest leaves without rows where there is none (D15).
+NEIGHBOURS = BIOMARKERS["surroundings"]["graph"] or []
+if NEIGHBOURS == "shipped":
+    NEIGHBOURS = f"{R}/ingest/{BIOMARKERS['cohort']}/neighbours.parquet"
 NO_SIGNATURES = None
 if TREATED is None:
     NO_SIGNATURES = STUDY.why_not(BIOMARKERS["cohort"])
@@ -161,7 +165,7 @@ else:
         input:
             **FOUND_BY_VIRTUES,
             cohort=prepared(BIOMARKERS["cohort"]),
-            graph=BIOMARKERS["surroundings"]["graph"] or [],
+            graph=NEIGHBOURS,
         output:
             numbers=f"{R}/figures/fig5g/numbers.json",
         log:

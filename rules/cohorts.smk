@@ -66,6 +66,7 @@ rule ingest:
         channels=f"{R}/ingest/{{cohort}}/channels.parquet",
         tissues=f"{R}/ingest/{{cohort}}/tissues.parquet",
         cells=f"{R}/ingest/{{cohort}}/cells.parquet",
+        neighbours=f"{R}/ingest/{{cohort}}/neighbours.parquet",
         channels_per_tissue=f"{R}/ingest/{{cohort}}/channels_per_tissue.parquet",
         exclusions=f"{R}/ingest/{{cohort}}/exclusions.csv",
         summary=f"{R}/ingest/{{cohort}}/ingest.json",

@@ -96,6 +96,7 @@ else:
             channels=f"{OWN_INGEST}/channels.parquet",
             tissues=f"{OWN_INGEST}/tissues.parquet",
             cells=f"{OWN_INGEST}/cells.parquet",
+            neighbours=f"{OWN_INGEST}/neighbours.parquet",
             channels_per_tissue=f"{OWN_INGEST}/channels_per_tissue.parquet",
             exclusions=f"{OWN_INGEST}/exclusions.csv",
             summary=f"{OWN_INGEST}/ingest.json",

@@ -3,7 +3,8 @@ RISK = config["risk_groups"]
 RISK_COHORT = STUDY.cohorts.get(RISK["cohort"])
 RISK_TASK = RISK_COHORT.tasks.get(RISK["task"]) if RISK_COHORT else None
 RISK_MODELS = [VIRTUES]
-RISK_MODELS += [m for m in RISK["compared"] if (m, RISK["cohort"]) in CELLS_EMBEDDED]
+# Raw counts need no model (D9); the rule that averages them stands in cells.smk.
+RISK_MODELS += [m for m in RISK["compared"] if m == COUNTS or (m, RISK["cohort"]) in CELLS_EMBEDDED]
 RISK_FOLDER = f"{R}/tasks/risk_groups"
 RISK_FACTS = f"{RISK_FOLDER}/facts.json"
 RISK_METRICS = f"{R}/models/{VIRTUES}/metrics.json"

@@ -116,9 +116,15 @@ if not SIGNATURES_SOUGHT:
 elif SECOND and (VIRTUES, SECOND.id) not in CELLS_EMBEDDED:
     NO_SIGNATURE_TRANSFER = f"{VIRTUES} is not among the models of this study"
 CARRIED = f"{R}/tasks/biomarkers/{VIRTUES}"
-ENOUGH = ("group_order", "ratios", "high", "low", "orientation", "bootstrap", "permutations")
+ENOUGH = ("group_order", "ratios", "high", "low", "orientation", "covariates")
+ENOUGH += ("bootstrap", "permutations")
 FORESTS = ("trees", "depth", "held_out", "folds", "bootstrap", "tumour", "ratios", "label")
-PLACES = ("cohort", "survival", "groups", "phenotype")
+PLACES = ("cohort", "markers", "covariates", "survival", "groups", "phenotype")
+# Where its tokens and those of the cohort of the search are: embeddings of the full panels, or of
+# the markers that both have (D11).
+CARRIED_PAIR = (BIOMARKERS["cohort"], TRANSFERRED_TO["cohort"])
+SHARED_TOKENS = f"{CARRIED}/shared" if TRANSFERRED_TO["markers"] == "shared" else None
+CARRIED_TOKENS = [f"{SHARED_TOKENS or f'{R}/embeddings/{VIRTUES}'}/{c}" for c in CARRIED_PAIR]
 CURVES = dict(
     code=code("workflow_scripts/biomarkers/survival_curves.py"),
     settings={key: TRANSFERRED_TO[key] for key in ENOUGH},
@@ -129,13 +135,35 @@ CURVES = dict(
 )
 
 
+if SHARED_TOKENS:
+
+    use rule embed_shared as embed_signatures with:
+        input:
+            weights=lambda w: model_files(w, CARRIED_PAIR[0]),
+            embeddings=f"{R}/markers/embeddings.safetensors",
+            cohorts=[path for cohort in CARRIED_PAIR for path in prepared(cohort)],
+        output:
+            directory(f"{R}/tasks/biomarkers/{{model}}/shared"),
+        log:
+            f"{LOGS}/embed_signatures/{{model}}.log",
+        benchmark:
+            f"{BENCH}/embed_signatures/{{model}}.tsv"
+        params:
+            code=code("workflow_scripts/cells/embed_shared.py"),
+            settings=embed_settings,
+            device=config["device"],
+            cohort_folders=lambda w: [cohort_folder(cohort) for cohort in CARRIED_PAIR],
+            model_folder=lambda w: f"{R}/models/{model_name(w, CARRIED_PAIR[0])}",
+        message:
+            "Embedding cells for {wildcards.model}'s signatures by shared markers"
+
+
 rule transfer_signatures:
     input:
         searched=f"{CARRIED}/cells.parquet",
         signatures=f"{CARRIED}/signatures.parquet",
         facts=f"{CARRIED}/signatures.json",
-        source=f"{R}/embeddings/{VIRTUES}/{BIOMARKERS['cohort']}",
-        target=f"{R}/embeddings/{VIRTUES}/{TRANSFERRED_TO['cohort']}",
+        tokens=SHARED_TOKENS or CARRIED_TOKENS,
         cells=f"{cohort_folder(TRANSFERRED_TO['cohort'])}/metadata/cells.parquet",
         tissues=f"{cohort_folder(TRANSFERRED_TO['cohort'])}/metadata/tissues.parquet",
     output:
@@ -153,6 +181,8 @@ rule transfer_signatures:
     params:
         code=code("workflow_scripts/biomarkers/transfer_signatures.py"),
         settings={key: TRANSFERRED_TO[key] for key in (*FORESTS, *PLACES)},
+        source=lambda w: CARRIED_TOKENS[0],
+        target=lambda w: CARRIED_TOKENS[1],
         tasks=SECOND_TASKS,
         cohort_folder=lambda w: cohort_folder(TRANSFERRED_TO["cohort"]),
         seed=SEEDS[0],

@@ -8,6 +8,10 @@ CLASSIFIED = {
     model: {c: TISSUE_TASKS[c] for c in TISSUE_TASKS if (model, c) in EMBEDDED} for model in MODELS
 }
 CLASSIFYING = [model for model, tasks in CLASSIFIED.items() if tasks]
+# Raw counts stand beside mean intensities (D9), in the same job.
+IN_JOB = {model: [model] for model in CLASSIFYING}
+if config["tissue_tasks"]["raw_counts"] and "mean_intensity" in IN_JOB:
+    IN_JOB["mean_intensity"].append(COUNTS)
 TISSUES_CLASSIFIED = expand(f"{R}/cohorts/{{cohort}}/metadata/tissues.parquet", cohort=TISSUE_TASKS)
 # Why there are no tasks of a cohort that the paper's statements are about.
 NOT_CLASSIFIED = {
@@ -26,7 +30,9 @@ else:
     rule classify_tissues:
         input:
             embeddings=lambda w: expand(
-                f"{R}/embeddings/{w.model}/{{cohort}}", cohort=CLASSIFIED[w.model]
+                f"{R}/embeddings/{{model}}/{{cohort}}",
+                model=IN_JOB[w.model],
+                cohort=CLASSIFIED[w.model],
             ),
             tissues=lambda w: expand(
                 f"{R}/cohorts/{{cohort}}/metadata/tissues.parquet", cohort=CLASSIFIED[w.model]
@@ -64,7 +70,8 @@ else:
             },
             seeds=SEEDS,
             device=config["device"],
-            embeddings=lambda w: f"{R}/embeddings/{w.model}",
+            models=lambda w: IN_JOB[w.model],
+            embeddings=lambda w: f"{R}/embeddings",
             cohorts=lambda w: f"{R}/cohorts",
         message:
             "Classifying tissues by tokens of {wildcards.model}"
@@ -94,7 +101,7 @@ else:
             target=TARGETS["fig4f"],
             tasks=TISSUE_TASKS,
             tumour=config["tissue_tasks"]["tumour"],
-            models=CLASSIFYING,
+            models=[each for model in CLASSIFYING for each in IN_JOB[model]],
             model=VIRTUES,
             absent=NOT_CLASSIFIED,
             cohorts=lambda w: f"{R}/cohorts",

@@ -15,7 +15,7 @@ from workflow_scripts.common.errors import InputError
 
 CELLS = {"file": "cells.csv", "tissue": "{tissue}", "cell": "cell"}
 OUTPUTS = ("images", "cell_masks", "tissue_masks", "channels", "tissues", "cells")
-OUTPUTS += ("channels_per_tissue", "exclusions", "summary")
+OUTPUTS += ("neighbours", "channels_per_tissue", "exclusions", "summary")
 
 
 def tiff(array, **options):

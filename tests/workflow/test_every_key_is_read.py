@@ -117,6 +117,7 @@ OTHER = {
     "response.compared": "resnet50",
     "response.epsilon_unit": "absolute",
     "meyer_transfer.cohort": "hoch2022",
+    "meyer_transfer.markers": "shared",
     "meyer_transfer.survival": "another",
     "meyer_transfer.groups": "another",
     "meyer_transfer.phenotype": "another",
@@ -159,9 +160,10 @@ UNTRACKED = {
     ),
     "response.neighbours",
     "response.barycentre_points",
+    "meyer_transfer.threads",
     *(
         f"meyer_transfer.{key}"
-        for key in ("groups", "label", "tumour", "trees", "depth", "held_out", "folds", "threads")
+        for key in ("groups", "markers", "label", "tumour", "trees", "depth", "held_out", "folds")
     ),
 }
 # A key that matters only beside another one.

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from workflow_scripts.biomarkers.found import read_cells, read_facts
-from workflow_scripts.biomarkers.neighbours import compare, pairs_listed, pairs_within
+from workflow_scripts.biomarkers.neighbours import compare, find_pairs
 from workflow_scripts.common.cell_pictures import cell_picture
 from workflow_scripts.common.cohort_files import CohortFiles
 from workflow_scripts.common.figures import colour, figsize, save_target, scale_bar, style
@@ -30,13 +30,13 @@ OUTSIDE = "#BDBDBD"
 STARS = "p < 0.05: * z-test, † over patients"
 
 
-def summarise(table, common):
-    """Return the entries of numbers.json, the paper's statements among them."""
+def summarise(table, common, who):
+    """Return the entries of numbers.json, the paper's statements among them; `who`: neighbours."""
     by = {(row.signature, row.cell_type, row.neighbour): row for row in table.itertuples()}
     numbers = {}
     for row in table[table["shown"]].itertuples():
         key = f"change_{row.signature}_{row.cell_type}_{row.neighbour}".replace(" ", "_")
-        numbers[key] = _entry(row, common)
+        numbers[key] = _entry(row, common, who)
     for claim, key in CLAIMS.items():
         row = by.get(key)
         if row is None or not np.isfinite(row.change_percent):
@@ -47,7 +47,7 @@ def summarise(table, common):
                 reason = f"no {key[1]} outside {key[0]} has a {key[2]} as neighbour"
             numbers[claim] = not_run(reason)
             continue
-        numbers[claim] = _entry(row, common)
+        numbers[claim] = _entry(row, common, who)
     rows = [by.get(CLAIMS[claim]) for claim in ("C090", "C091")]
     if any(row is None or np.isnan(row.z_test_p) for row in rows):
         numbers[BOTH] = not_run("the neighbours of one of the two types cannot be compared")
@@ -62,10 +62,10 @@ def summarise(table, common):
     return numbers
 
 
-def _entry(row, common):
+def _entry(row, common, who):
     careful = None if np.isnan(row.adjusted_p) else (row.adjusted_p, PAIRED)
     ends = (row.low, row.high) if np.isfinite([row.low, row.high]).all() else (None, None)
-    reason = f"z-test p = {row.z_test_p:.3g}"
+    reason = f"z-test p = {row.z_test_p:.3g}; {who}"
     status = "done" if np.isfinite(row.change_percent) else "not run: no such neighbour outside"
     common = common | {"n": row.patients, "careful": careful, "reason": reason, "status": status}
     return number(row.change_percent, *ends, **common)
@@ -167,8 +167,7 @@ def main(snakemake):
     numbers = {claim: not_run(reason) for claim in target["claims"]} if reason else {}
     if not reason:
         cells = read_cells(files.cells, files.signatures)
-        graph = settings["graph"]
-        pairs = pairs_listed(graph, cells) if graph else pairs_within(cells, settings["radius"])
+        pairs, who = find_pairs(cells, files.graph or None, settings["radius"])
         panels, cohort = settings["shown"], CohortFiles(params.cohort_folder)
         rest = settings["frequent"], params.bootstrap, params.seed
         tables = [compare(cells, pairs, *panel.values(), *rest) for panel in panels]
@@ -180,8 +179,8 @@ def main(snakemake):
             for panel in panels
         }
         common = {"seeds": [params.seed], "weights": weights_of(files.metrics)}
-        numbers, figure = summarise(table, common), draw(table, examples, panels)
-        log.info("%d pairs of neighbours among %d cells", len(pairs) // 2, len(cells))
+        numbers, figure = summarise(table, common, who), draw(table, examples, panels)
+        log.info("%d pairs among %d cells: %s", len(pairs) // 2, len(cells), who)
     folder = Path(snakemake.output.numbers).parent
     status = f"not run: {reason}" if reason else "done"
     save_target(

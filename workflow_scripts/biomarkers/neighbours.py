@@ -22,13 +22,28 @@ def pairs_within(cells, radius):
     return np.concatenate([pairs, pairs[:, ::-1]])
 
 
-def pairs_listed(path, cells):
-    """Return the places of neighbours that a cohort lists itself, both ways, [pairs, 2].
+def find_pairs(cells, path, radius):
+    """Return the places of neighbours [pairs, 2], and in words who they are (D15).
 
-    The CSV's columns are the tissue, `from` and `to`; pairs with a cell that `cells` lacks are left
-    out. InputError for other columns.
+    `path`: of a table of neighbours, None without any. One of no rows counts as none: then
+    neighbours are those within `radius` um.
     """
-    table = pd.read_csv(path)
+    table = None if path is None else _read(path)
+    if table is None or table.empty:
+        return pairs_within(cells, radius), f"centroids within {radius:g} um (D15)"
+    return pairs_listed(table, cells, path), "neighbours as the cohort lists them (D15)"
+
+
+def _read(path):
+    return pd.read_parquet(path) if str(path).endswith(".parquet") else pd.read_csv(path)
+
+
+def pairs_listed(table, cells, path):
+    """Return the places of neighbours that a `table` lists, both ways, [pairs, 2].
+
+    Its columns are the tissue, `from` and `to`; pairs with a cell that `cells` lacks are left out.
+    InputError, which names `path`, for other columns and when no pair is left.
+    """
     if len(table.columns) != 3 or list(table.columns[1:]) != ["from", "to"]:
         raise InputError(
             f"{path}: expected three columns, the tissue, 'from' and 'to', found "
@@ -41,6 +56,12 @@ def pairs_listed(path, cells):
     ]
     pairs = np.stack(ends, axis=1)
     pairs = pairs[(pairs >= 0).all(axis=1)]
+    if not len(pairs):
+        raise InputError(
+            f"{path}: none of its {len(table)} pairs is between two of the {len(cells)} cells, "
+            f"expected their numbers, such as {cells['cell_id'].iloc[0]} of tissue "
+            f"{cells['tissue_id'].iloc[0]}; correct it, or set biomarkers.surroundings.graph: null"
+        )
     return np.unique(np.concatenate([pairs, pairs[:, ::-1]]), axis=0)
 
 

@@ -39,11 +39,38 @@ def entry(p, n, **kept):
     return number(p, n=n, **kept) if np.isfinite(p) else not_run("a group has no patient or event")
 
 
-def judge_score(follow, score, settings, seed):
-    """Return the Cox model of one unit of R, remarks in words, and the cut-point p (T5)."""
-    fit, remarks = cox(follow, pd.DataFrame({"R": score.astype(float)}, index=follow.index))
-    p = cut_point_p(follow, score, settings, settings["permutations"], seed)
-    return (None if fit is None else fit.iloc[0]), "; ".join(remarks), p
+def judge_score(follow, patients, settings, seed):
+    """Return what Cox models say of one unit of R, and the cut-point p (T5).
+
+    The models by key of their entry, alone and adjusted for the covariates that are recorded: (row
+    of R or None, remarks in words).
+    """
+    score = pd.DataFrame({"R": patients["score"].to_numpy(float)}, index=follow.index)
+    recorded = [column for column in settings["covariates"] if column in patients]
+    lacking = [f"{one} is not recorded" for one in settings["covariates"] if one not in recorded]
+    fit, said = cox(follow, score)
+    models = {"hazard_ratio_of_R": (_row(fit), "; ".join(said))}
+    fit, said = None, ["no covariate is recorded"]
+    if recorded:
+        fit, said = cox(follow, score.join(patients[recorded].set_axis(follow.index)))
+    models["adjusted_hazard_ratio_of_R"] = _row(fit), "; ".join([*said, *lacking])
+    p = cut_point_p(follow, score["R"].to_numpy(), settings, settings["permutations"], seed)
+    return models, p
+
+
+def _row(fit):
+    return None if fit is None else fit.set_index("covariate").loc["R"]
+
+
+def ratio_entry(fit, remarks, **kept):
+    """Return the entry of the hazard ratio of R in one Cox model."""
+    if fit is None:
+        return not_run(remarks or "no Cox model")
+    reason = f"per unit of R, p = {fit['p']:.3g}; "
+    reason += f"proportional hazards p = {fit['proportional_p']:.3g} (T5)"
+    reason = "; ".join(filter(None, [reason, remarks]))
+    kept |= {"n": fit["patients"], "reason": reason}
+    return number(fit["hazard_ratio"], fit["low"], fit["high"], **kept)
 
 
 def summarise(found, scored, settings, n, seed, weights, words):
@@ -58,17 +85,9 @@ def summarise(found, scored, settings, n, seed, weights, words):
                 numbers[f"{what}_{risk}_{system}"] = number(facts[f"{what}_{level}"], **ours)
     if scored is None:
         return numbers
-    fit, remarks, p = scored
+    models, p = scored
     ours = {"weights": weights, "seeds": [seed]}
-    if fit is None:
-        numbers["hazard_ratio_of_R"] = not_run(remarks or "no Cox model")
-    else:
-        reason = f"per unit of R, p = {fit['p']:.3g}; "
-        reason += f"proportional hazards p = {fit['proportional_p']:.3g} (T5)"
-        ends = fit["low"], fit["high"]
-        numbers["hazard_ratio_of_R"] = number(
-            fit["hazard_ratio"], *ends, n=n, reason=reason, **ours
-        )
+    numbers |= {key: ratio_entry(*model, **ours) for key, model in models.items()}
     return numbers | statements(found, settings["orientation"], p, n, ours, words)
 
 
@@ -126,7 +145,7 @@ def main(snakemake):
     found = {s: compare_levels(follow, systems[s]) for s in {**shown, **tested}}
     scored = None
     if "ours" in params.systems:
-        scored = judge_score(follow, patients["score"].to_numpy(), settings, params.seed)
+        scored = judge_score(follow, patients, settings, params.seed)
     n, words = len(patients), counts(facts)
     numbers = summarise(found, scored, settings, n, params.seed, weights, words)
     for system in set(wanted) - set(shown):

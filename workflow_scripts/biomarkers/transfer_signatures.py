@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from workflow_scripts.biomarkers import forests
+from workflow_scripts.biomarkers.carried_tokens import KEYS, markers_seen, tokens_of
 from workflow_scripts.biomarkers.ranks import proportions, ranks
 from workflow_scripts.biomarkers.risk_scores import SIGNS, log_ratio, overall_score
 from workflow_scripts.common.errors import InputError
@@ -20,7 +21,6 @@ from workflow_scripts.common.survival import absent, follow_up, kept_by
 from workflow_scripts.common.tasks import task_classes, tissues_of
 from workflow_scripts.common.tokens import read_tokens
 
-KEYS = ["tissue_id", "cell_id"]
 VARIANTS = ("printed", "prevalence", "frozen")  # ways from scores to ranks; the last two are beside
 PATIENT = ["patient_id", "time", "event", "group", "phenotype", "score"]
 
@@ -123,8 +123,11 @@ def class_of_patients(tissues, task, where):
 
 
 def describe(table, cells, tissues, params):
-    """Return the patients with follow-up, classes and ratios, and {what: why it is absent}."""
+    """Return patients with follow-up, covariates, classes, ratios; {what: why it is absent}."""
     settings, tasks, lacks = params.settings, params.tasks, {}
+    recorded = [column for column in settings["covariates"] if column in tissues]
+    clinical = tissues.groupby(tissues["patient_id"].astype(str))[recorded].first()
+    table = table.join(clinical, on="patient_id")
     for column, task in (("group", "groups"), ("phenotype", "phenotype")):
         where = f"{settings['cohort']}: tasks.{settings[task]}"
         classes, reason = class_of_patients(tissues, tasks[task], where)
@@ -149,17 +152,17 @@ def transfer(files, params, threads):
     """Return the tables of cells and patients, and the facts."""
     settings, seed = params.settings, params.seed
     discovery, signatures = read_members(files)
-    _, source = read_tokens(files.source, "cells")
+    facts = {"markers": markers_seen(params.source, settings["markers"])}
+    tokens = tokens_of(params.source, discovery)
     tissues = tissues_of(params.cohort_folder)
     survival = params.tasks["survival"]
     kept = pd.Series(True, index=tissues.index)
     if survival and not absent(tissues, survival):
         kept = kept_by(tissues, survival)
-    index, array = read_tokens(files.target, "cells")
+    index, array = read_tokens(params.target, "cells")
     cells = pd.read_parquet(files.cells)
     cells = target_cells(index, cells, tissues, kept, settings["label"])
-    tokens = source.oindex[discovery["position"].to_numpy(int)]
-    facts = {"forests": carry(tokens, discovery, array, cells, settings, seed, threads)}
+    facts["forests"] = carry(tokens, discovery, array, cells, settings, seed, threads)
     table = rank_patients(cells, {name: signatures[name]["cut_points"] for name in SIGNS})
     table, lacks, dropped = describe(table, cells, tissues[kept], params)
     facts |= {"absent": lacks, "dropped": dropped, "patients": len(table), "cells": len(cells)}

@@ -57,6 +57,7 @@ def save(snakemake, figure, source, numbers, reason=""):
 
 
 def counts(facts):
-    """Return how many patients there were and why some dropped out, as the words of a reason."""
+    """Return how many patients there were, who dropped out and what was seen: words of a reason."""
     words = [f"{n} without follow-up: {why}" for why, n in facts.get("dropped", {}).items()]
+    words.append(f"cells seen through the {facts['markers']}")
     return "; ".join([f"of {facts['patients']} patients with tumour cells", *words])

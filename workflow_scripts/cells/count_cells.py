@@ -1,4 +1,4 @@
-"""Baseline: mean raw counts of every marker in every cell, as tokens (D9)."""
+"""Baseline: mean raw counts of every marker in every patch, niche and cell, as tokens (D9)."""
 
 import json
 import shutil
@@ -7,7 +7,8 @@ from pathlib import Path
 import pandas as pd
 
 from workflow_scripts.common.cohort_files import CohortFiles
-from workflow_scripts.common.embedders import mean_over_cells
+from workflow_scripts.common.crops import tissue_grid
+from workflow_scripts.common.embedders import MeanIntensity
 from workflow_scripts.common.images import read_ome_zarr
 from workflow_scripts.common.job import log, run
 from workflow_scripts.common.tokens import TokenStore
@@ -17,7 +18,8 @@ COLUMNS = "accessions.json"
 
 def main(snakemake):
     """Average the counts of the channels that have an accession, in the order of the panel."""
-    cohort = CohortFiles(snakemake.params.cohort_folder)
+    params = snakemake.params
+    cohort, means = CohortFiles(params.cohort_folder), MeanIntensity(**params.settings)
     channels = pd.read_parquet(cohort.folder / "imc/channels.parquet")
     names = channels[channels["qc_pass"] & channels["uniprot_id"].notna()]["channel_name"]
     folder = Path(snakemake.output[0])
@@ -25,17 +27,19 @@ def main(snakemake):
     folder.mkdir(parents=True)
     # Columns with names: who needs some markers only takes them.
     (folder / COLUMNS).write_text(json.dumps(cohort.accessions()))
-    store, total = TokenStore(folder), 0
+    store = TokenStore(folder)
     for tissue in cohort.tissues():
-        labels = tissue.cell_mask()
-        if labels is None:
-            continue
         image, stored = read_ome_zarr(Path(snakemake.input.images) / f"{tissue.id}.ome.zarr")
-        ids, cells = mean_over_cells(image[[stored.index(name) for name in names]], labels)
-        store.append("cells", cells, [{"tissue_id": tissue.id, "cell_id": cell} for cell in ids])
-        total += len(ids)
-    store.close()
-    log.info("%s: %d cells, %d markers", cohort.id, total, len(names))
+        counts = image[[stored.index(name) for name in names]]
+        origins = tissue_grid(tissue.tissue_mask(), means.crop, params.min_coverage)
+        tokens = means.embed(counts, None, origins, tissue.cell_mask())
+        niches = [{"tissue_id": tissue.id, "row": row, "col": col} for row, col in origins]
+        store.append("patch", tokens.patch, [])  # at the positions of the niches
+        store.append("niche", tokens.niche, niches)
+        cells = [{"tissue_id": tissue.id, "cell_id": cell} for cell in tokens.cell_ids]
+        store.append("cells", tokens.cells, cells)
+    levels = store.close()["level"].value_counts().to_dict()
+    log.info("%s: %s, %d markers", cohort.id, levels, len(names))
 
 
 if __name__ == "__main__":

@@ -27,6 +27,7 @@ from workflow_scripts.common.staging import staged
 from workflow_scripts.common.tissue import tissue_mask
 
 CELLS = ["tissue_id", "cell_id", "x", "y"]
+NO_PAIRS = {"tissue_id": "str", "from": "int64", "to": "int64"}
 
 
 def ingest(source, cohort, folders, sigma, threads=1):
@@ -158,6 +159,13 @@ def _no_cells(like):
     return pd.DataFrame({name: [] for name in CELLS}).astype(types)
 
 
+def listed_pairs(source):
+    """Return the pairs of neighbours that the cohort lists; no rows where it lists none."""
+    if source.neighbours is not None:
+        return source.neighbours
+    return pd.DataFrame({name: [] for name in NO_PAIRS}).astype(NO_PAIRS)
+
+
 def main(snakemake):
     """Ingest one cohort; nothing appears under the outputs' names before all of it is there."""
     output, params = snakemake.output, snakemake.params
@@ -167,7 +175,8 @@ def main(snakemake):
     source = read_source(folder, cohort)
     log.info("%s: %d channels, %d tissues", cohort.id, len(source.panel), len(source.tissues))
     folders = (output.images, output.cell_masks, output.tissue_masks)
-    tables = (output.channels, output.tissues, output.cells, output.channels_per_tissue)
+    tables = (output.channels, output.tissues, output.cells, output.neighbours)
+    tables += (output.channels_per_tissue,)
     texts = (output.exclusions, output.summary)
     with staged(*folders, *tables, *texts) as parts:
         for folder in parts[:3]:
@@ -175,11 +184,12 @@ def main(snakemake):
         folders = dict(zip(("images", "cell_masks", "tissue_masks"), parts, strict=False))
         sigma = params.mask_sigma
         tissues, cells, summary = ingest(source, cohort, folders, sigma, snakemake.threads)
-        for table, part in zip((source.panel, tissues, cells), parts[3:6], strict=True):
+        written = (source.panel, tissues, cells, listed_pairs(source))
+        for table, part in zip(written, parts[3:7], strict=True):
             table.to_parquet(part, index=False)
-        measured_channels(source).to_parquet(parts[6])
-        pd.DataFrame(summary["unfit_pairs"], columns=PAIR).to_csv(parts[7], index=False)
-        parts[8].write_text(json.dumps(summary, indent=1) + "\n")
+        measured_channels(source).to_parquet(parts[7])
+        pd.DataFrame(summary["unfit_pairs"], columns=PAIR).to_csv(parts[8], index=False)
+        parts[9].write_text(json.dumps(summary, indent=1) + "\n")
     for warning in summary["warnings"]:
         log.warning("%s", warning)
 

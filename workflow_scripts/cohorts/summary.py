@@ -22,6 +22,7 @@ def summarise(source, results, cells, cohort, block):
         "accessions_on_several_channels": shared,
         "cell_masks": sum(tissue.load_mask is not None for tissue in source.tissues),
         "cells": len(cells),
+        "pairs_of_neighbours": 0 if source.neighbours is None else len(source.neighbours),
         "unfit_pairs": list(_unfit_pairs(pairs)),
         "cells_not_in_mask": sum(len(result["missing"]) for result in results),
         "warnings": [

@@ -134,6 +134,11 @@ def load_cohort(id_or_path):
                 f"{path}: key 'cells.reannotate.labels' names {label!r}, expected some of "
                 f"cells.labels: {', '.join(labels)}."
             )
+    if {"neighbours", "align"} <= set(cohort.cells or {}):
+        raise InputError(
+            f"{path}: key 'cells.neighbours' names cells by numbers that 'cells.align' gives anew; "
+            "leave one of them out."
+        )
     for name, mapping in (cohort.cells or {}).get("maps", {}).items():
         if mapping["from"] not in labels:
             raise InputError(

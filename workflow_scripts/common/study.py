@@ -10,6 +10,7 @@ from workflow_scripts.common.validation import check, read_yaml
 
 ROOT = Path(__file__).resolve().parents[2]
 BASELINES = ("mean_intensity",)
+COUNTS = "mean_counts"  # raw counts, beside mean intensities of the model-ready image (D9)
 PUBLISHED = "published"  # in the place of a path: the weights that `retrieve_published` brings
 # Classes by which retrieved tissues are judged (Results, "Retrieval via the ... database").
 RETRIEVED_FOR = ("subtype", "grade", "lymph_node_metastasis", "relapse")
@@ -128,7 +129,7 @@ class Study:
                 f"{SETTINGS}: risk_groups.high: {settings['high']} of {settings['groups']} groups "
                 "leave none at low risk; expected fewer than risk_groups.groups"
             )
-        known = [*self.instances, *self.left_out, *BASELINES, *RIVALS]
+        known = [*self.instances, *self.left_out, *BASELINES, COUNTS, *RIVALS]
         for model in settings["compared"]:
             if model not in known:
                 raise InputError(
@@ -147,8 +148,8 @@ class Study:
 
     def _check_models(self):
         known = [*self.instances, *self.left_out, *BASELINES, *RIVALS]
-        for name in (*BASELINES, *RIVALS):
-            if known.count(name) > 1:
+        for name in (*BASELINES, COUNTS, *RIVALS):
+            if [*known, COUNTS].count(name) > 1:
                 raise InputError(
                     f"{SETTINGS}: instances: the name {name!r} is taken; choose another"
                 )

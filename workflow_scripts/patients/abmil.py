@@ -13,6 +13,8 @@ import torch
 from torch import nn
 from torch.nn.functional import cross_entropy
 
+KEPT = 2**14  # tokens of a bag whose activations are kept: 50 MB at the paper's hidden width
+
 
 class GatedABMIL(nn.Module):
     """Scores tokens of width `width`, pools them and classifies the result."""
@@ -53,10 +55,15 @@ class GatedABMIL(nn.Module):
 def add_gradient(model, chunks, label, share):
     """Add `share` times the gradient of a bag's cross-entropy to the model's; return the loss.
 
-    The gradient is that of `forward` on all tokens at once, but only one chunk's activations exist
-    at a time: with g = dloss/dz, dloss/ds_ih = a_ih (x_i . g_h - z_h . g_h).
-    `label`: tensor [1]; `chunks` is gone through three times.
+    The gradient is that of `forward` on all tokens at once. Of a bag that is a list of few tokens
+    all activations are kept; of any other only those of one chunk exist at a time, at the price of
+    scoring every token twice: with g = dloss/dz, dloss/ds_ih = a_ih (x_i . g_h - z_h . g_h).
+    `label`: tensor [1]; `chunks` is gone through three times, unless kept.
     """
+    if isinstance(chunks, list) and sum(map(len, chunks)) <= KEPT:
+        loss = cross_entropy(model(torch.cat(chunks))[None], label)
+        (share * loss).backward()
+        return loss.detach()
     pooled, attention = model.pool(chunks)
     pooled.requires_grad_()
     loss = cross_entropy(model.classify(pooled)[None], label)

@@ -1,6 +1,10 @@
-"""Clinical classes of whole tissues from the tokens of one model: every task, every seed."""
+"""Clinical classes of whole tissues from the tokens of one model: every task, every seed.
+
+Mean intensities have raw counts beside them (D9): then there are two models, one after the other.
+"""
 
 import json
+from itertools import product
 
 import numpy as np
 import pandas as pd
@@ -15,6 +19,7 @@ from workflow_scripts.patients.bags import Bags
 from workflow_scripts.patients.problems import problem_of
 
 COLUMNS = [
+    "model",
     "cohort",
     "task",
     "seed",
@@ -101,13 +106,13 @@ def main(snakemake):
     check_device(params.device)
     rows, maps, facts = [], {}, {}
     memory = params.settings["memory_mb"] * 10**6
-    for cohort, tasks in params.tasks.items():
-        bags = Bags(f"{params.embeddings}/{cohort}", memory, params.device)
-        tissues = tissues_of(f"{params.cohorts}/{cohort}")
+    for model, cohort in product(params.models, params.tasks):
+        bags = Bags(f"{params.embeddings}/{model}/{cohort}", memory, params.device)
+        tissues, tasks = tissues_of(f"{params.cohorts}/{cohort}"), params.tasks[cohort]
         found = classify(cohort, tissues, tasks, bags, params.settings, params.seeds, params.device)
-        rows += found[0]
-        maps |= found[1]
-        facts[cohort] = found[2]
+        rows += [(model, *row) for row in found[0]]
+        maps |= found[1] if model == params.models[0] else {}
+        facts.setdefault(model, {})[cohort] = found[2]
     table = pd.DataFrame(rows, columns=COLUMNS)
     log.info("%d tissues in %d tasks", table["tissue_id"].nunique(), len(table["task"].unique()))
     with staged(files.predictions, files.attention, files.facts) as parts:

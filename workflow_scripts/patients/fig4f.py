@@ -1,6 +1,7 @@
 """Clinical classes of whole tissues, every model beside VirTues (Fig. 4f)."""
 
 import json
+from itertools import chain
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -24,7 +25,8 @@ COLUMNS = 5  # panels of a row
 
 def read_results(paths, tasks, virtues, repeats, seed):
     """Return the TaskResults of all tasks that any model was tested on, in the order of `tasks`."""
-    tables = {Path(path).parent.name: pd.read_parquet(path) for path in paths}
+    predictions = pd.concat([pd.read_parquet(path) for path in paths])
+    tables = dict(tuple(predictions.groupby("model", sort=False)))
     results = []
     for cohort, names in tasks.items():
         for task in names:
@@ -111,7 +113,7 @@ def reasons_of(paths):
     reasons = {}
     for path in paths:
         facts = json.loads(Path(path).read_text(encoding="utf-8"))
-        for cohort, tasks in facts.items():
+        for cohort, tasks in chain.from_iterable(own.items() for own in facts.values()):
             for task, found in tasks.items():
                 if found["status"] != "done":
                     reasons[cohort, task] = found["status"].removeprefix("not run: ")

@@ -131,15 +131,47 @@ def test_neighbours_are_within_the_radius_and_in_one_tissue(cells):
 def test_a_cohorts_own_neighbours_are_read(tmp_path, cells):
     path = tmp_path / "neighbours.csv"
     rows = [("t0", 0, 16), ("t0", 16, 0), ("t1", 1, 17), ("t1", 1, 99999)]
-    pd.DataFrame(rows, columns=["ImageID", "from", "to"]).to_csv(path, index=False)
-    assert nb.pairs_listed(path, cells).tolist() == [[0, 16], [1, 17], [16, 0], [17, 1]]
-    path.write_text("ImageID,cell\n1,2\n")
+    table = pd.DataFrame(rows, columns=["ImageID", "from", "to"])
+    table.to_csv(path, index=False)
+    pairs, who = nb.find_pairs(cells, path, 20)
+    assert pairs.tolist() == [[0, 16], [1, 17], [16, 0], [17, 1]]
+    assert who == "neighbours as the cohort lists them (D15)"
+    shipped = tmp_path / "neighbours.parquet"  # as ingest writes it
+    table.rename(columns={"ImageID": "tissue_id"}).to_parquet(shipped)
+    assert nb.find_pairs(cells, shipped, 20)[0].tolist() == pairs.tolist()
+
+
+def test_without_neighbours_of_its_own_the_radius_counts(tmp_path, cells):
+    path = tmp_path / "neighbours.parquet"
+    pd.DataFrame({"tissue_id": [], "from": [], "to": []}).to_parquet(path)
+    few = cells.iloc[:300]
+    for none in (None, path):
+        pairs, who = nb.find_pairs(few, none, 20)
+        assert pairs.tolist() == nb.pairs_within(few, 20).tolist()
+        assert who == "centroids within 20 um (D15)"
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        (
+            "ImageID,cell\n1,2\n",
+            "expected three columns, the tissue, 'from' and 'to', found ImageID, cell; write them "
+            "in this order",
+        ),
+        (
+            "ImageID,from,to\nt0,5001,5002\n",
+            "none of its 1 pairs is between two of the 2000 cells, expected their numbers, such as "
+            "0 of tissue t0; correct it, or set biomarkers.surroundings.graph: null",
+        ),
+    ],
+)
+def test_neighbours_that_fit_no_cell_are_told(tmp_path, cells, text, sentence):
+    path = tmp_path / "neighbours.csv"
+    path.write_text(text)
     with pytest.raises(InputError) as error:
-        nb.pairs_listed(path, cells)
-    assert str(error.value) == (
-        f"{path}: expected three columns, the tissue, 'from' and 'to', found ImageID, cell; "
-        "write them in this order"
-    )
+        nb.find_pairs(cells, path, 20)
+    assert str(error.value) == f"{path}: {sentence}"
 
 
 def test_planted_neighbours_are_found_inside_the_signature(cells):
@@ -165,7 +197,8 @@ def test_numbers_of_neighbours_say_what_is_missing(cells):
     pairs = nb.pairs_within(cells, 20)
     panels = (("RS1", "apoptotic cell"), ("RS2", "CD4 T cell"), ("RS1", "B / plasma cell"))
     table = pd.concat([nb.compare(cells, pairs, *panel, 5, 20, 0) for panel in panels])
-    numbers = summarise(table, COMMON)
+    numbers = summarise(table, COMMON, "centroids within 20 um (D15)")
+    assert numbers["C090"]["reason"].endswith("; centroids within 20 um (D15)")
     assert set(CLAIMS) | {"C153"} <= set(numbers)
     assert np.isfinite(numbers["C090"]["value"])
     assert numbers["C091"]["status"] == (

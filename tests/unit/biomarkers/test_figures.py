@@ -95,7 +95,7 @@ class Cohort:
     def draw(self, script, target, **params):
         """Run the rule of a figure and return its numbers."""
         files = self.found | {"metrics": self.folder / "metrics.json"}
-        files["embeddings"] = self.folder / "embeddings"
+        files |= {"embeddings": self.folder / "embeddings", "graph": []}
         path = self.folder / "figures" / target / "numbers.json"
         common = {"target": TARGETS[target], "seed": 0, "simulated": True, "bootstrap": 20}
         script.main(

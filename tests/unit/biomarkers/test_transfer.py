@@ -10,6 +10,7 @@ import pytest
 from demo.simulator.cohort import read_effects
 from demo.simulator.tokens import simulate_tokens
 from workflow_scripts.biomarkers import transfer_signatures as t
+from workflow_scripts.biomarkers.carried_tokens import tokens_of
 from workflow_scripts.biomarkers.forests import (
     balanced,
     fit_as_printed,
@@ -57,6 +58,8 @@ SETTINGS = {
     "ratios": {"cd4": ["CD4^*"], "cd8": ["CD8^*"], "b": ["CD20^*"]},
     "trees": 20,
     "depth": 16,
+    "markers": "full",
+    "covariates": ["grade", "another"],
     "held_out": 0.2,
     "folds": 3,
     "bootstrap": 100,
@@ -165,8 +168,12 @@ def test_reversed_risk_orders_survival(planted):
         assert np.quantile(found["reversed"][1], 0.025) > 0.5
         facts = compare_levels(follow, levels["reversed"])
         assert facts["high_against_low_p"] < 0.01 and facts["trend_p"] < 1e-3
-        fit, _, p = judge_score(follow, patients["score"].to_numpy(), SETTINGS, 0)
+        models, p = judge_score(follow, patients, SETTINGS, 0)
+        (fit, _), (adjusted, remarks) = models.values()
         assert fit["hazard_ratio"] < 0.9 and fit["p"] < 1e-3
+        # Grade has no part in what is planted: beside it R keeps its own.
+        assert adjusted["hazard_ratio"] == pytest.approx(fit["hazard_ratio"], rel=0.1)
+        assert remarks == "another is not recorded"
         assert p <= 0.1  # paid for: cut-points leave most patients in the middle
 
 
@@ -176,7 +183,7 @@ def test_nothing_orders_survival_of_others(nothing):
         found = concordances(follow, levels, 200, 0)
         assert abs(found["reversed"][0] - 0.5) < 0.09
         assert compare_levels(follow, levels["reversed"])["three_group_p"] > 1e-3
-        _, _, p = judge_score(follow, patients["score"].to_numpy(), SETTINGS, 0)
+        _, p = judge_score(follow, patients, SETTINGS, 0)
         assert p > 0.1
 
 
@@ -261,8 +268,6 @@ def rule(tmp_path):
         searched=tmp_path / "searched.parquet",
         signatures=tmp_path / "signatures.parquet",
         facts=tmp_path / "signatures.json",
-        source=store(tmp_path / "source", tokens, cells),
-        target=store(tmp_path / "target", second.tokens, second.cells),
         cells=place / "cells.parquet",
     )
     output = SimpleNamespace(
@@ -272,7 +277,12 @@ def rule(tmp_path):
     )
     settings = SETTINGS | {"trees": 5, "folds": 2}
     params = SimpleNamespace(
-        settings=settings, tasks=TASKS, cohort_folder=tmp_path / "cohort", seed=0
+        settings=settings,
+        source=store(tmp_path / "tokens/source", tokens, cells),
+        target=store(tmp_path / "tokens/target", second.tokens, second.cells),
+        tasks=TASKS,
+        cohort_folder=tmp_path / "cohort",
+        seed=0,
     )
     return SimpleNamespace(input=files, output=output, params=params, threads=1)
 
@@ -313,6 +323,51 @@ def test_absent_columns_are_told(rule):
     assert facts["absent"]["survival"] == (
         "second: tasks.relapse: expected the clinical column 'months', but the tissues have none"
     )
+
+
+def test_shared_markers_alone_carry_signatures_too(rule):
+    """Tokens of the shared markers come in their own folder, in whatever order (D11)."""
+    t.main(rule)
+    scores = pd.read_parquet(rule.output.cells)
+    facts = json.loads(rule.output.facts.read_text())
+    assert facts["markers"] == "full panel of each cohort (D11)"
+    tokens, cells = discovery(0)
+    rule.params.source = store(
+        rule.params.source.parents[1] / "shared/source", tokens[::-1], cells[::-1]
+    )
+    rule.params.settings = rule.params.settings | {"markers": "shared"}
+    record = rule.params.source.parent / "facts.json"
+    record.write_text(json.dumps({"markers": ["P1", "P2"], "shared": 3}))
+    t.main(rule)
+    facts = json.loads(rule.output.facts.read_text())
+    assert facts["markers"] == "2 markers that both cohorts have (D11)"
+    pd.testing.assert_frame_equal(pd.read_parquet(rule.output.cells), scores)
+    record.write_text(json.dumps({"markers": [], "shared": 3}))
+    t.main(rule)
+    assert json.loads(rule.output.facts.read_text())["status"] == (
+        "not run: meyer_transfer.markers: the model can read none of the 3 markers that both "
+        "cohorts have, expected one at least; set it to full"
+    )
+
+
+def test_cells_of_the_search_without_a_token_are_told(rule):
+    _, cells = discovery(0)
+    folder = store(rule.params.source.parent / "part", np.ones((9, 2), np.float32), cells[:9])
+    lost = cells["tissue_id"].iloc[9]
+    with pytest.raises(InputError) as error:
+        tokens_of(folder, cells)
+    assert str(error.value) == (
+        f"{folder}: {len(cells) - 9} of {len(cells)} cells have no token, the first in tissue "
+        f"{lost}; embed the cohort again"
+    )
+
+
+def test_negative_times_are_told(rule):
+    change(rule, months=-1.0)
+    t.main(rule)
+    status = json.loads(rule.output.facts.read_text())["status"]
+    assert status.startswith("not run: second: tasks.relapse: tissue ")
+    assert status.endswith("has months -1 below 0; a follow-up starts at 0: correct the table")
 
 
 def test_a_search_that_was_not_run_passes_its_reason_on(rule):

@@ -30,6 +30,7 @@ SETTINGS = {
     "high": 2,
     "low": -1,
     "orientation": "as_printed",
+    "covariates": ["age", "pT"],
     "bootstrap": 60,
     "permutations": 19,
 }
@@ -92,6 +93,7 @@ def job(tmp_path):
         metrics = tmp_path / "all14/metrics.json"
         metrics.write_text(json.dumps({"instance": "all14", "weights_sha256": "abc"}))
         known = {"status": "done", "absent": {}, "dropped": {"no DFS_months": 2}, "patients": 122}
+        known |= {"markers": "full panel of each cohort (D11)"}
         known |= {"forests": dict.fromkeys(RANKS, FOREST)} | (facts or {})
         (tmp_path / "facts.json").write_text(json.dumps(known))
         patients.to_parquet(tmp_path / "patients.parquet")
@@ -208,6 +210,13 @@ def test_fig5j_has_both_orientations_and_the_careful_tests(job):
     assert "trend p" in numbers["C104"]["reason"]
     ratio = numbers["hazard_ratio_of_R"]
     assert ratio["high"] < 1 and ratio["low"] < ratio["value"] < ratio["high"]
+    lacks = "not run: no covariate is recorded; age is not recorded; pT is not recorded"
+    assert numbers["adjusted_hazard_ratio_of_R"]["status"] == lacks
+    age = np.random.default_rng(0).normal(50, 9, len(patients))
+    survival_curves.main(job("fig5j", patients.assign(age=age), systems=["ours", "ratio_cd4"]))
+    adjusted = numbers_of(printed)["numbers"]["adjusted_hazard_ratio_of_R"]
+    assert adjusted["high"] < 1 and adjusted["value"] != ratio["value"]
+    assert "proportional hazards p" in adjusted["reason"] and "pT is not" in adjusted["reason"]
     backwards = job("fig5j", patients, systems=["ours", "ratio_cd4"], orientation="reversed")
     survival_curves.main(backwards)
     again = numbers_of(backwards)["numbers"]

@@ -106,6 +106,7 @@ OUTPUTS = {
     "channels": "channels.parquet",
     "tissues": "tissues.parquet",
     "cells": "cells.parquet",
+    "neighbours": "neighbours.parquet",
     "channels_per_tissue": "channels_per_tissue.parquet",
     "exclusions": "exclusions.csv",
     "summary": "ingest.json",
@@ -188,6 +189,59 @@ def test_the_rule_writes_images_masks_and_tables(ingest, images):
     ]
     counts = ("tissues", "patients", "channels", "cell_masks", "cells", "cells_not_in_mask")
     assert [summary[key] for key in counts] == [2, 2, 2, 2, 6, 0]
+
+
+def test_neighbours_that_a_cohort_lists_are_kept(ingest, images):
+    spec = {"file": "near.csv", "tissue": "{tissue}", "from": "from", "to": "to"}
+    (images / "near.csv").write_text("from,to,tissue\n1,2,p1_1\n2,1,p1_1\n1,2,p9_9\n3,1,p2_1\n")
+    folder = ingest(cells=CELLS | {"neighbours": spec})
+    pairs = pd.read_parquet(folder / "neighbours.parquet")
+    assert list(pairs.columns) == ["tissue_id", "from", "to"] and pairs["to"].dtype == "int64"
+    assert pairs.to_numpy().tolist() == [["p1_1", 1, 2], ["p1_1", 2, 1], ["p2_1", 3, 1]]
+    assert json.loads((folder / "ingest.json").read_text())["pairs_of_neighbours"] == 3
+    (images / "near.csv").unlink()
+    folder = ingest(cells=CELLS | {"neighbours": spec | {"optional": True}})
+    none = pd.read_parquet(folder / "neighbours.parquet")
+    assert none.empty and list(none.columns) == list(pairs.columns)
+    assert json.loads((folder / "ingest.json").read_text())["warnings"][0] == (
+        "table of neighbours near.csv is absent; neighbours follow from the distance of cells"
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        (
+            "tissue,from,to\np9_9,1,2\n",
+            "near.csv: none of its tissues ('p9_9', ...) is among the images ('p1_1', ...); "
+            "correct `cells.neighbours.tissue`.",
+        ),
+        (
+            "tissue,from,to\np1_1,1,0\n",
+            "near.csv: column 'to': '0' is not the number of a cell in a mask (a whole number "
+            "above 0); correct `cells.neighbours.to`.",
+        ),
+        (
+            "tissue,from,to\n",
+            "near.csv: none of its tissues (it is empty) is among the images ('p1_1', ...); "
+            "correct `cells.neighbours.tissue`.",
+        ),
+    ],
+)
+def test_neighbours_that_fit_nothing_are_told(ingest, images, text, sentence):
+    spec = {"file": "near.csv", "tissue": "{tissue}", "from": "from", "to": "to"}
+    (images / "near.csv").write_text(text)
+    with pytest.raises(InputError) as error:
+        ingest(cells=CELLS | {"neighbours": spec})
+    assert str(error.value) == sentence
+
+
+def test_numbers_given_anew_leave_no_neighbours(cohort):
+    spec = {"file": "near.csv", "tissue": "{tissue}", "from": "from", "to": "to"}
+    with pytest.raises(
+        InputError, match="'cells.neighbours' names cells by numbers that 'cells.al"
+    ):
+        cohort(cells=CELLS | {"neighbours": spec, "align": "coordinates"})
 
 
 def test_half_micrometre_pixels(ingest, images):

@@ -111,9 +111,8 @@ def test_the_rule_lists_what_does_not_fit(cohort_file, tmp_path):
     pd.concat(rows).to_csv(data / "cells.csv", index=False)
     names = {"images": "images", "cell_masks": "cell_masks", "tissue_masks": "tissue_masks"}
     names |= {"exclusions": "exclusions.csv", "summary": "ingest.json"}
-    names |= {
-        name: f"{name}.parquet" for name in ("channels", "tissues", "cells", "channels_per_tissue")
-    }
+    tables = ("channels", "tissues", "cells", "neighbours", "channels_per_tissue")
+    names |= {name: f"{name}.parquet" for name in tables}
     out = tmp_path / "out"
     ingest.main(
         SimpleNamespace(

@@ -405,6 +405,11 @@ def test_wang2023(tmp_path):
     assert source.cells[["cell_type", "cell_category"]].to_numpy().tolist() == [
         ["CD8 T cell", "T cell"]
     ]
+    assert source.neighbours is None  # the published graph may not be there
+    members[f"{root}/derived/neighbours.csv"] = "ImageID,from,to\nNTImg1647,1,2\nNTImg3,1,2\n"
+    write(tmp_path, **{"NTPublic.zip": zipped(**members)})
+    pairs = read_source(tmp_path, cohort).neighbours
+    assert pairs.to_numpy().tolist() == [["NTImg1647", 1, 2]]
 
 
 @pytest.mark.parametrize("prefixed", [False, True])

@@ -112,6 +112,7 @@ def changed(config, key, value):
         ("markers.sequences", "synthetic", "simulated: synthetic sequences .* `simulated: true`"),
         ("cohorts", ["damond2019", "damond2019x"], "'damond2019x' is unknown"),
         ("instances", [{"name": "mean_intensity", "cohorts": "all"}], "'mean_intensity' is taken"),
+        ("instances", [{"name": "mean_counts", "cohorts": "all"}], "'mean_counts' is taken"),
         (
             "cells.labels",
             {"hoch2022": ["cell_typ"]},

@@ -5,7 +5,9 @@ import pandas as pd
 import pytest
 import zarr
 
+from demo.simulator.cells import neighbours
 from demo.simulator.patients import stained
+from demo.simulator.wang2023 import TOUCHING
 from workflow_scripts.cohorts.ingest import ingest
 from workflow_scripts.cohorts.readers import read_source
 from workflow_scripts.common.cohort import load_cohort
@@ -96,6 +98,16 @@ def test_readers_find_what_was_written(name, archives, danenberg):
             assert str(found.clinical[column]).lower() in spelt(sample.attributes[name])
         patients.append(found.patient_id)
     check_patients(truth, patients)
+
+
+def test_the_reader_finds_the_neighbours_that_were_written(archives):
+    archive = archives("wang2023")
+    source = source_of(archive)
+    pairs = source.neighbours
+    assert set(pairs["tissue_id"]) == {tissue.tissue_id for tissue in source.tissues}
+    for tissue, found in found_tissues(archive, source):
+        own = pairs.loc[pairs["tissue_id"] == found.tissue_id, ["from", "to"]].to_numpy()
+        np.testing.assert_array_equal(own, neighbours(tissue.cell_mask, TOUCHING))
 
 
 def spelt(value):

@@ -17,6 +17,7 @@ from workflow_scripts.patients.pooling import select, tumour_tissues
 
 TARGETS = {target["id"]: target for target in load_targets()}
 FIGURES = {"fig4b": fig4b, "fig4c": fig4c, "fig4d": fig4d, "figS18": figS18}
+MODELS = ("all14", "mean_intensity", "mean_counts")
 OUTPUTS = ("patients", "structures", "sensitivity", "cells")
 
 
@@ -27,7 +28,8 @@ def write(folder, study, tissues=None, settings=SETTINGS, task=TASK):
     tissues.to_parquet(folder / "cohort/metadata/tissues.parquet", index=False)
     study.cells.drop(columns="time").to_parquet(folder / "cells.parquet", index=False)
     rows = study.cells[["tissue_id", "cell_id"]].to_dict("records")
-    for model, values in (("all14", study.cohort.tokens), ("mean_intensity", -study.cohort.tokens)):
+    tokens = study.cohort.tokens
+    for model, values in zip(MODELS, (tokens, -tokens, tokens**3), strict=True):
         (folder / model).mkdir(exist_ok=True)
         store = TokenStore(folder / model)
         store.append("cells", values, rows)
@@ -36,12 +38,12 @@ def write(folder, study, tissues=None, settings=SETTINGS, task=TASK):
     outputs["cells"] = str(folder / "map.parquet")
     return SimpleNamespace(
         input=SimpleNamespace(
-            embeddings=[str(folder / m) for m in ("all14", "mean_intensity")],
+            embeddings=[str(folder / m) for m in MODELS],
             cells=str(folder / "cells.parquet"),
         ),
         output=SimpleNamespace(facts=str(folder / "facts.json"), **outputs),
         params=SimpleNamespace(
-            models=["all14", "mean_intensity"],
+            models=list(MODELS),
             cohort_folder=str(folder / "cohort"),
             task=task,
             where="c: tasks.survival",
@@ -102,7 +104,7 @@ def test_the_rule_writes_a_row_per_patient_and_keeps_the_numbers_of_the_others(d
     patients = pd.read_parquet(job.output.patients)
     positive = study.cohort.patients.query("ERStatus == 'pos'")["patient_id"]
     assert sorted(patients["patient_id"]) == sorted(positive)
-    for source in ("all14", "mean_intensity", "phenotypes"):
+    for source in (*MODELS, "phenotypes"):
         assert set(patients[f"rank_{source}"]) == {0, 1, 2, 3}
         assert (
             (patients[f"rank_{source}"] < 2) == (patients[f"risk_{source}"] == "high risk")

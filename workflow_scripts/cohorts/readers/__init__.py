@@ -31,6 +31,7 @@ class Source:
     tissues: list[Tissue]
     cells: pd.DataFrame | None  # tissue_id, cell_id, x, y (pixels of the files), labels
     warnings: list[str]
+    neighbours: pd.DataFrame | None = None  # tissue_id, from, to: a row per pair of cells
 
 
 def read_source(folder, cohort):

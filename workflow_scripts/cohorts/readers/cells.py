@@ -1,4 +1,4 @@
-"""The cell table of a cohort: which cell of which mask, where, and its labels."""
+"""The cell table of a cohort: which cell of which mask, where, its labels and its neighbours."""
 
 import numpy as np
 import pandas as pd
@@ -55,6 +55,35 @@ def read_cells(files, cohort, tissues):
     return cells.sort_values(["tissue_id", "cell_id"], ignore_index=True), warnings
 
 
+def read_neighbours(files, cohort, tissues):
+    """Return the pairs of neighbouring cells that the cohort lists, and warnings (D15).
+
+    Columns: tissue_id, one of `tissues`, and the numbers of both cells, from and to (int64). None
+    where the cohort file names no such table, or the optional one is absent. InputError for a cell
+    without a number, or when no pair lies in one of the tissues.
+    """
+    spec = (cohort.cells or {}).get("neighbours")
+    if spec is None:
+        return None, []
+    table = read_table(files, spec, {*fields(spec["tissue"]), spec["from"], spec["to"]})
+    if table is None:
+        hint = spec.get("hint", "neighbours follow from the distance of cells")
+        return None, [f"table of neighbours {spec['file']} is absent; {hint}"]
+    places = render(spec["tissue"], table, spec["file"])
+    known = places.isin(tissues)
+    if not known.any():
+        found = f"('{places.iloc[0]}', ...)" if len(places) else "(it is empty)"
+        raise InputError(
+            f"{spec['file']}: none of its tissues {found} is among the images ('{tissues[0]}', "
+            "...); correct `cells.neighbours.tissue`."
+        )
+    pairs = pd.DataFrame({"tissue_id": places[known]})
+    for end in ("from", "to"):
+        key = f"cells.neighbours.{end}"
+        pairs[end] = _numbers(table[known], spec[end], spec["file"], key)
+    return pairs.reset_index(drop=True), []
+
+
 def _joined(files, spec):
     joins = spec.get("join", [])
     wanted = {*fields(spec["tissue"]), spec["cell"], *spec.get("labels", {}).values()}
@@ -80,13 +109,13 @@ def _joined(files, spec):
     return table, warnings
 
 
-def _numbers(table, column, where):
+def _numbers(table, column, where, key="cells.cell"):
     numbers = pd.to_numeric(table[column], errors="coerce")
     bad = numbers.isna() | (numbers % 1 != 0) | (numbers <= 0)
     if bad.any():
         raise InputError(
             f"{where}: column '{column}': '{table[column][bad].iloc[0]}' is not the number of a "
-            "cell in a mask (a whole number above 0); correct `cells.cell`."
+            f"cell in a mask (a whole number above 0); correct `{key}`."
         )
     return numbers.astype(np.int64)
 

@@ -8,7 +8,7 @@ import pandas as pd
 
 from workflow_scripts.cohorts.readers import Source, Tissue
 from workflow_scripts.cohorts.readers.archives import damaged
-from workflow_scripts.cohorts.readers.cells import read_cells
+from workflow_scripts.cohorts.readers.cells import read_cells, read_neighbours
 from workflow_scripts.cohorts.readers.files import Files
 from workflow_scripts.cohorts.readers.panel import PRIVATE, read_panel
 from workflow_scripts.cohorts.readers.tables import read_table
@@ -38,6 +38,7 @@ def read(folder, cohort):
     absent = _absent(files, f"{modality}/{MEASURED}", table.index, list(panel["channel_name"]))
     described, notes = describe(_groups(table), files, _settings(cohort, table))
     cells, cell_notes = read_cells(files, cohort, list(table.index))
+    neighbours, pair_notes = read_neighbours(files, cohort, list(table.index))
     original = table.get("original_file_name", pd.Series(table.index, table.index))
     clinical = described.drop(columns=["tissue_id", "patient_id", "specimen_id", "split"])
     clinical = clinical.astype(object)  # a row of numbers alone must not become all floats
@@ -59,7 +60,7 @@ def read(folder, cohort):
                 absent=absent[row.tissue_id],
             )
         )
-    return Source(panel, tissues, cells, warnings + notes + cell_notes)
+    return Source(panel, tissues, cells, warnings + notes + cell_notes + pair_notes, neighbours)
 
 
 def _absent(files, name, tissues, channels):

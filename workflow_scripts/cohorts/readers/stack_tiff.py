@@ -5,7 +5,7 @@ from functools import partial
 import numpy as np
 
 from workflow_scripts.cohorts.readers import Source, Tissue
-from workflow_scripts.cohorts.readers.cells import read_cells
+from workflow_scripts.cohorts.readers.cells import read_cells, read_neighbours
 from workflow_scripts.cohorts.readers.files import Files
 from workflow_scripts.cohorts.readers.panel import PRIVATE, order_panel, read_panel
 from workflow_scripts.cohorts.readers.tiff import full_scaled, read_labels, read_stack
@@ -40,6 +40,7 @@ def build(files, cohort, panel, images, loaders, warnings, absent=None):
     masks, mask_notes = _masks(files, cohort.layout.get("masks"))
     table, notes = describe({t: groups for t, (_, groups) in images.items()}, files, cohort)
     cells, cell_notes = read_cells(files, cohort, list(images))
+    neighbours, pair_notes = read_neighbours(files, cohort, list(images))
     absent = absent or {tissue: absent_channels(panel, tissue) for tissue in images}
     without, unused = sorted(set(images) - set(masks)), sorted(set(masks) - set(images))
     if masks and without:
@@ -67,8 +68,8 @@ def build(files, cohort, panel, images, loaders, warnings, absent=None):
                 absent=tuple(panel["channel_name"][missing]),
             )
         )
-    warnings = warnings + mask_notes + notes + cell_notes
-    return Source(panel.drop(columns=PRIVATE), tissues, cells, warnings)
+    warnings = warnings + mask_notes + notes + cell_notes + pair_notes
+    return Source(panel.drop(columns=PRIVATE), tissues, cells, warnings, neighbours)
 
 
 def _masks(files, spec):
