@@ -4,15 +4,9 @@ from workflow_scripts.common.cluster import check_slurm, jobs_of, refuse_orphans
 from workflow_scripts.common.cohort import load_cohort
 from workflow_scripts.common.errors import InputError
 from workflow_scripts.common.provenance import listing
-<<<<<<< HEAD
 from workflow_scripts.common.results_folder import claim_folder, refuse_unwritable, said
-from workflow_scripts.common.study import PUBLISHED, RETRIEVED_FOR, Study
-from workflow_scripts.common.targets import load_targets, numbered
-=======
-from workflow_scripts.common.results_folder import claim_folder, said
 from workflow_scripts.common.study import COUNTS, PUBLISHED, RETRIEVED_FOR, Study
-from workflow_scripts.common.targets import NOT_BUILT, load_targets, numbered, unbuilt
->>>>>>> h-seven
+from workflow_scripts.common.targets import load_targets, numbered
 
 try:
     STUDY = Study(config)

@@ -10,7 +10,7 @@ SHARED_MODELS = [m for m in MODELS if (m, PAIR[0]) in CELLS_EMBEDDED]
 SHARED_MODELS = list(
     dict.fromkeys([*SHARED_MODELS[:1], *filter(None, [UNSEEN_TARGET]), *SHARED_MODELS[1:]])
 )
-TRANSFERRED = [] if NO_TRANSFER else [*SHARED_MODELS, "mean_counts"]
+TRANSFERRED = [] if NO_TRANSFER else [*SHARED_MODELS, COUNTS]
 # Fig. 3f shows VirTues and KRONOS; mean intensities stand in while there is no KRONOS.
 PICTURED = [m for m in (VIRTUES, "kronos", "mean_intensity") if m in TRANSFERRED][:2]
 
@@ -56,7 +56,7 @@ rule transfer_labels:
     benchmark:
         f"{BENCH}/transfer_labels/{{model}}.tsv"
     wildcard_constraints:
-        model="|".join([*SHARED_MODELS, "mean_counts"]),
+        model="|".join([*SHARED_MODELS, COUNTS]),
     threads: config["embed"]["threads"]
     resources:
         mem_mb=megabytes(16000 if config["device"] == "cuda" else 2000),
