@@ -55,8 +55,8 @@ def one_node_cluster(folder):
     """Run SLURM while the block lasts, with its state and logs in `folder`.
 
     Packages are installed where they are missing, and stay; /etc/slurm is afterwards as before.
-    Another test run on the same machine waits ten minutes. Yields the Node. Raises Unavailable then,
-    without root or apt-get, and on a machine that belongs to a cluster.
+    Another test run on the same machine waits ten minutes. Yields the Node. Raises Unavailable
+    after them, without root or apt-get, and on a machine that belongs to a cluster.
     """
     if os.getuid() != 0:
         raise Unavailable("starting SLURM needs root")
