@@ -56,7 +56,7 @@ def one_node_cluster(folder):
 
     Packages are installed where they are missing, and stay; /etc/slurm is afterwards as before.
     Another test run on the same machine waits ten minutes. Yields the Node. Raises Unavailable
-    then, without root or apt-get, and on a machine that belongs to a cluster.
+    after them, without root or apt-get, and on a machine that belongs to a cluster.
     """
     if os.getuid() != 0:
         raise Unavailable("starting SLURM needs root")
