@@ -66,6 +66,15 @@ def test_every_target_answers_to_its_name(overlay):
             assert "record_not_run" not in needed, target
 
 
+def test_signatures_are_carried_by_shared_markers_alone_where_that_is_asked_for():
+    overrides = {"meyer_transfer": {"markers": "shared"}}
+    jobs = planned_jobs(["demo/study.yaml"], overrides=overrides, target=["fig5j"])
+    by_rule = {job.rule.name: job for job in jobs}
+    (tokens,) = by_rule["embed_signatures"].output
+    assert tokens in by_rule["transfer_signatures"].input
+    assert by_rule["transfer_signatures"].params.target.startswith(f"{tokens}/")
+
+
 @pytest.mark.parametrize(
     "command",
     [

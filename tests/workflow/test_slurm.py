@@ -125,7 +125,8 @@ def test_only_jobs_that_compute_on_the_device_ask_for_gpus(device, gpus, tmp_pat
     # The full study lacks jobs that need cohorts behind a login; the embedded one has them.
     overrides = {"device": device}
     jobs = planned_jobs(overrides=overrides)
-    jobs += planned_jobs([ROOT / "demo/study.yaml"], overrides)
+    shared = {"meyer_transfer": {"markers": "shared"}}  # cells are embedded once more
+    jobs += planned_jobs([ROOT / "demo/study.yaml"], overrides | shared)
     mine = write_cohort(tmp_path, "mine", MINE, 1, 0, labelled=False)
     mine.write_text(mine.read_text().replace("simulated: true\n", ""))
     jobs += planned_jobs(overrides=overrides | {"cohort": str(mine)}, target="own_cohort")

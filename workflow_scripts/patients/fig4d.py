@@ -65,11 +65,11 @@ def main(snakemake):
         )  # fmt: skip
         for source in sources
     }
-    figure, axis = plt.subplots(figsize=figsize(89, 96))
+    figure, axis = plt.subplots(figsize=figsize(89, 104))
     labelled = {name(source): table for source, table in tables.items()}
     shades = {name(source): shade for source, shade in shades_of(sources).items()}
     draw_ratios(axis, labelled, shades)
-    figure.legend(loc="outside upper left", ncols=3, title="groups formed from", alignment="left")
+    figure.legend(loc="outside upper left", ncols=2, title="groups formed from", alignment="left")
     source = pd.concat([t.assign(grouped_by=label) for label, t in labelled.items()])
     numbers = summarise(tables, weights_of(files.metrics), params.seed)
     save(snakemake, figure, source, numbers)

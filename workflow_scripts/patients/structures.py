@@ -103,7 +103,7 @@ def draw_ratios(axis, tables, shades):
     marker).
     """
     rows = np.arange(len(STRUCTURES))
-    offsets = np.linspace(-0.22, 0.22, len(tables)) if len(tables) > 1 else [0.0]
+    offsets = np.linspace(-0.3, 0.3, len(tables)) if len(tables) > 1 else [0.0]
     missing = np.ones(len(rows), dtype=bool)
     for (label, table), offset in zip(tables.items(), offsets, strict=True):
         colour, shape = shades[label]
@@ -111,7 +111,7 @@ def draw_ratios(axis, tables, shades):
         ratio = table["risk_ratio"].where(table["risk_ratio"] > 0).to_numpy(float)
         missing &= np.isnan(ratio)
         axis.hlines(rows + offset, table["low"], table["high"], color=colour, lw=0.7)
-        axis.plot(ratio, rows + offset, shape, color=colour, label=label, ms=3.2)
+        axis.plot(ratio, rows + offset, shape, color=colour, label=label, ms=2.8)
     axis.axvline(1, color="#444444", ls=":", lw=0.7)
     axis.set_xscale("log")
     low, high = axis.get_xlim()

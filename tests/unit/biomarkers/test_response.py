@@ -257,6 +257,18 @@ def test_fig5b_without_samples_at_a_time(job):
     assert numbers["C150"]["status"].startswith("not run: needs patients of both groups")
 
 
+def test_fig5b_of_one_group_alone(job):
+    table, cloud = shift_table(), points()
+    alone = (part[part["group"] == GROUPS[0]] for part in (table, cloud))
+    wanted = job(*alone)
+    fig5b.main(wanted)
+    record = read_numbers(wanted.output.numbers)
+    assert record["picture"] and record["numbers"]["C151"]["value"] == 1
+    assert record["numbers"]["C150"]["status"] == (
+        "not run: needs patients of both groups with a first and a last sample"
+    )
+
+
 @pytest.mark.parametrize("where", ["status", "reason"])
 def test_fig5b_passes_a_reason_on(where, job):
     given = {"status": "not run: no Arm"} if where == "status" else {"reason": "no Arm"}
