@@ -36,6 +36,7 @@ SECTIONS = {
     "training step": partial(gpu_times.models, task="step"),
     "models against float32": gpu_checks.check_models,
     "numbers of the published code": gpu_checks.check_golden,
+    "waits": gpu_checks.check_waits,
     "encoder": partial(gpu_times.models, task="encoder"),
     "channels": gpu_times.by_channels,
     "long marker sequences": gpu_times.long_sequences,

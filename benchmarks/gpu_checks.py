@@ -5,6 +5,7 @@ from pathlib import Path
 import torch
 
 from benchmarks import checks, curves, model_checks
+from benchmarks.core_step import build
 from benchmarks.gpu_bench import HALF, compiler
 from tests.unit.core.conftest import read_golden
 from virtues_core.attention import attend_packed
@@ -62,6 +63,25 @@ def check_golden(bench):
             row |= {"metric": "error over that of the plain model"}
             rows.append(bench.judged(row, 2, f"in {where}"))
     return rows
+
+
+def check_waits(bench):
+    """Check that the host never waits for the GPU within a training step."""
+    if bench.kind != "cuda":
+        print("whether a step waits for the device is left out: a CPU does not say.")
+        return []
+    step = build("step", "ours", bench.sizes["step"] | {"device": bench.kind, "crops": 1})
+    step()
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        step()
+        waits, where = 0.0, ""
+    except RuntimeError as error:
+        waits, where = 1.0, str(error).splitlines()[0]
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    row = {"case": "training step, ours", "metric": "steps that wait for the device"}
+    return [bench.judged(row | {"value": waits}, 0, where)]
 
 
 def other_heads(bench):

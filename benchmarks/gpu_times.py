@@ -60,16 +60,21 @@ def models(bench, task):
     for who in names:
         attempt = partial(once, who)
         fits[who], peaks[who] = fitting(case["crops"], attempt, bench.device, f"{what}, {who}")
+    size = f"{case['channels']} x {case['side']} px, bf16"
+    rows = []
+    for who in names:
+        row = {"case": f"{what}, {fits[who]} x {size}, {who}", "metric": "peak where it fits"}
+        rows.append(row | {"unit": "GB", "value": peaks[who] / 1e9})
     crops = min(fits.values())
-    if crops < max(fits.values()):
+    if crops < max(fits.values()):  # memory is compared with equally many
         peaks |= {who: once(who, crops) for who in names if fits[who] != crops}
     case |= {"crops": crops}
-    words = f"{what}, {crops} x {case['channels']} x {case['side']} px, bf16"
+    words = f"{what}, {crops} x {size}"
     functions = [build(task, who, case, attend) for who in names]
     calls = [lambda turn, function=function: function() for function in functions]
     times = dict(zip(names, seconds(calls, bench.kind, bench.sizes["repeats"]), strict=True))
     targets = {"step": "<= 0.5", "encoder": "<= 0.667"}
-    rows = time_rows(f"{words}, the paper's scheme", times["paper"])
+    rows += time_rows(f"{words}, the paper's scheme", times["paper"])
     for who in names[1:]:
         named = f"{words}, {who}; baseline the paper's scheme"
         # What is meant to be used is held to the figures: compiled where that is possible.

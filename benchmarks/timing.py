@@ -114,7 +114,8 @@ def matrix_rate(kind, side=8192):
 def line(x, y):
     """Return slope, intercept and R squared of the straight line through points."""
     fit = linregress(x, y)
-    return fit.slope, fit.intercept, fit.rvalue**2
+    level = min(y) == max(y)  # which leaves nothing to explain
+    return fit.slope, fit.intercept, 1.0 if level else fit.rvalue**2
 
 
 def peak(function, kind):

@@ -31,7 +31,7 @@ def test_every_section_gives_rows(bench, tmp_path, capsys):
     assert {row["benchmark"] for row in rows} == {"gpu"}
     assert {row["hardware"] for row in rows} == {"a GPU"} and set(rows[0]) == set(COLUMNS)
     assert all("torch" in row["versions"] and "triton" in row["versions"] for row in rows)
-    assert all(float(row["value"]) >= 0 for row in rows if "without channels" not in row["metric"])
+    assert all(float(row["value"]) >= 0 for row in rows if "channel" not in row["metric"])
     by_target = {(row["metric"], row["target"]) for row in rows}
     held = {
         ("p50", "<= 0.5"),  # a step, half the time of the paper's scheme
@@ -129,6 +129,25 @@ def test_the_published_numbers_are_compared_where_they_are_at_hand(
     monkeypatch.setattr(model_checks, "ours", wrong)
     gpu_checks.check_golden(bench)
     assert len(bench.failures) == 2 and all("in grad::" in text for text in bench.failures)
+
+
+def test_a_step_that_waits_for_the_gpu_is_a_failure(monkeypatch):
+    modes, calls = [], []
+
+    def step():
+        calls.append(modes[-1:])
+        if calls[-1] == ["error"]:
+            raise RuntimeError("called a synchronizing CUDA operation")
+
+    monkeypatch.setattr(torch.cuda, "set_sync_debug_mode", modes.append)
+    monkeypatch.setattr(gpu_checks, "build", lambda *given: step)
+    bench = Bench(Device("cuda", "NVIDIA Imaginary", 0), TINY, [])
+    (row,) = gpu_checks.check_waits(bench)
+    assert modes == ["error", "default"] and row["value"] == 1
+    assert bench.failures == [
+        "training step, ours: steps that wait for the device is 1, called a synchronizing CUDA "
+        "operation"
+    ]
 
 
 def test_a_section_that_fails_leaves_the_others_and_ends_with_its_sentence(bench, tmp_path):

@@ -54,6 +54,7 @@ def test_a_straight_line_is_found():
     x = np.arange(10, 70, 10)
     assert line(x, 3.0 + 0.5 * x) == pytest.approx((0.5, 3.0, 1.0))
     assert line(x, x**2)[2] < 0.97
+    assert line(x, 0 * x + 2.0) == pytest.approx((0.0, 2.0, 1.0))
 
 
 def test_ceilings_count_bytes_and_operations():
