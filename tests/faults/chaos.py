@@ -126,8 +126,8 @@ class Chaos:
         number = {"interrupt": signal.SIGINT, "terminate": signal.SIGTERM}.get(fault.kind)
         small.kill(target, number or signal.SIGKILL)
         assert self.wait_for(lambda: not small.processes(self.folder)), "something runs on"
-        run.wait()
-        return names, before
+        # A run that reached its end was struck too late, or not at all.
+        return names if run.wait() != 0 else "nothing", before
 
     def struck(self, fault, anywhere=False):
         """Return the processes that a fault strikes, empty until its job runs.

@@ -104,6 +104,8 @@ def environment():
 
 def start(folder, *options, **more):
     """Start Snakemake in a session of its own; what it prints goes to `printed.txt`."""
+    # What a shell has put into the background ignores Ctrl-C, and so would all that it starts.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     with open(folder / "printed.txt", "w") as printed:
         return subprocess.Popen(
             command(*options),
