@@ -142,6 +142,15 @@ def test_no_job_takes_4_gb(results):
         assert not memory > 4000, f"{path.name}: {memory} MB"
 
 
+def test_every_cohort_is_prepared_by_three_jobs_and_all_of_them_in_three_minutes(results):
+    seconds = 0
+    for rule in ("ingest", "split", "preprocess"):
+        paths = list((results / "benchmarks" / rule).glob("*.tsv"))
+        assert {path.stem for path in paths} == set(COHORTS)
+        seconds += sum(pd.read_csv(path, sep="\t")["s"].sum() for path in paths)
+    assert seconds / 2 < 180  # on two cores
+
+
 def test_the_claims_table_has_every_statement_and_reproduces_none(results):
     with open(results / "claims.csv", newline="") as file:
         rows = list(csv.DictReader(file))

@@ -38,5 +38,21 @@ def read_sizes(folders):
     return pd.DataFrame([cohort_size(folder) for folder in folders])
 
 
+def patients_on_both_sides(folders):
+    """Return {patient id: cohorts} of ids that one cohort trains on and another tests with.
+
+    Every cohort is split by itself. Plain numbers are each cohort's own, and say nothing.
+    """
+    seen = {"train": {}, "test": {}}
+    for folder in map(Path, folders):
+        tissues = pd.read_parquet(folder / "metadata/tissues.parquet")
+        for split, ids in tissues.groupby("split")["patient_id"]:
+            for patient in set(map(str, ids)):
+                if not patient.isdigit():
+                    seen[split].setdefault(patient, []).append(folder.name)
+    both = sorted(set(seen["train"]) & set(seen["test"]))
+    return {patient: seen["train"][patient] + seen["test"][patient] for patient in both}
+
+
 def _rows(path):
     return pq.read_metadata(path).num_rows

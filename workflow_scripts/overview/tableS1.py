@@ -6,8 +6,9 @@ import pandas as pd
 
 from workflow_scripts.common.cohort import load_cohort, not_ingested
 from workflow_scripts.common.figures import save_target
-from workflow_scripts.common.job import run
-from workflow_scripts.overview.sizes import read_sizes
+from workflow_scripts.common.job import log, run
+from workflow_scripts.common.numbers import number
+from workflow_scripts.overview.sizes import patients_on_both_sides, read_sizes
 
 ORIGIN = ("title", "citation", "licence", "access")
 PUBLISHED = ("images", "patients", "cells")
@@ -35,13 +36,30 @@ def all_cohorts(sizes, cohorts, absent):
     return table.astype(dict.fromkeys(counts, "Int64"))
 
 
+def leaking(patients):
+    """Return the entry of patients that one cohort trains on and another tests with.
+
+    `patients`: {id: cohorts}.
+    """
+    if not patients:
+        return number(0)
+    patient, cohorts = next(iter(patients.items()))
+    reason = (
+        f"{patient} of {' and '.join(cohorts)}: if the ids are of one person, give it one side by "
+        "`split` of both cohort files"
+    )
+    log.warning("patients for training and for testing (%d): %s", len(patients), reason)
+    return number(len(patients), reason=reason)
+
+
 def main(snakemake):
     """Write the table; it has no picture."""
     params = snakemake.params
     cohorts = [load_cohort(path) for path in snakemake.input.cards]
     table = all_cohorts(read_sizes(params.cohort_folders), cohorts, params.absent)
+    numbers = {"patients_on_both_sides": leaking(patients_on_both_sides(params.cohort_folders))}
     folder, caption = Path(snakemake.output.numbers).parent, params.target["caption"]
-    save_target(folder, "tableS1", None, table, {}, caption, params.simulated)
+    save_target(folder, "tableS1", None, table, numbers, caption, params.simulated)
 
 
 if __name__ == "__main__":

@@ -11,8 +11,8 @@ from workflow_scripts.overview.fig1b import draw, marker_order, organ_number, pa
 from workflow_scripts.overview.fig1c import size_numbers
 from workflow_scripts.overview.label_maps import label_map
 from workflow_scripts.overview.panels import cohort_panel, read_panels
-from workflow_scripts.overview.sizes import cohort_size
-from workflow_scripts.overview.tableS1 import all_cohorts
+from workflow_scripts.overview.sizes import cohort_size, patients_on_both_sides
+from workflow_scripts.overview.tableS1 import all_cohorts, leaking
 from workflow_scripts.overview.tableS2 import marker_table
 
 PANELS = {
@@ -142,3 +142,20 @@ def test_the_table_of_cohorts_has_all_fifteen_with_the_published_sizes_beside_ou
     assert rows.loc["wang2023", "status"] == "not run: given on request"
     assert rows.loc["hu2023", "status"] == "not run: not among the cohorts of this study"
     assert pd.isna(rows.loc["hu2023", "images"]) and pd.isna(rows.loc["hu2023", "published_images"])
+
+
+def test_a_patient_of_two_cohorts_is_named_where_it_is_on_both_sides(tmp_path, caplog):
+    splits = {
+        "lung": {"A1": "train", "B2": "train", "12": "train", "C3": "test"},
+        "skin": {"A1": "test", "B2": "train", "12": "test", "D4": "test"},
+    }
+    for cohort, split in splits.items():
+        path = tmp_path / cohort / "metadata/tissues.parquet"
+        path.parent.mkdir(parents=True)
+        pd.DataFrame({"patient_id": split.keys(), "split": split.values()}).to_parquet(path)
+    found = patients_on_both_sides([tmp_path / cohort for cohort in splits])
+    assert found == {"A1": ["lung", "skin"]}  # B2 trains in both, and 12 is a number of each
+    entry = leaking(found)
+    assert entry["value"] == 1 and "A1 of lung and skin: if the ids are of one" in entry["reason"]
+    assert "`split` of both cohort files" in caplog.text
+    assert leaking({})["value"] == 0
