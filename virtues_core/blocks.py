@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from virtues_core.config import VirTuesConfig
+from virtues_core.inference import Groups
 from virtues_core.linear import Linear, linear
 from virtues_core.rotary import rotate
 
@@ -58,7 +59,7 @@ class Block(nn.Module):
     def forward(
         self,
         x: Tensor,
-        attend: Attend,
+        attend: Attend | Groups,
         turns: Tensor | None = None,
         projected: Projected | None = None,
     ) -> Tensor:
@@ -66,7 +67,10 @@ class Block(nn.Module):
 
         `turns` rotates queries and keys to their positions. Where queries, keys and values are
         made elsewhere, give them as `projected`; keys and values may then be of more tokens.
+        Given `Groups`, the block changes x in place, some sequences at a time.
         """
+        if isinstance(attend, Groups):
+            return attend.run(self, x, turns)
         q, k, v = self.project(x, turns) if projected is None else projected
         return self.finish(x, attend(q, k, v).flatten(-2))
 

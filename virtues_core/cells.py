@@ -67,7 +67,7 @@ def _encode(model: VirTues, crops: list, channels: list) -> Tensor:
     training = model.training
     try:
         with torch.no_grad():
-            return model.eval().encode(crops, channels).all_summary.float().cpu()
+            return model.eval().encode_summaries(crops, channels).float().cpu()
     finally:
         model.train(training)
 

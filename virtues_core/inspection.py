@@ -13,6 +13,7 @@ from torch.utils.checkpoint import checkpoint
 
 from virtues_core.attention import attend
 from virtues_core.attention.reference import softmax_weights
+from virtues_core.inference import Groups, pays
 from virtues_core.model import Output, VirTues
 from virtues_core.packing import Packed
 from virtues_core.patches import patchify
@@ -33,14 +34,14 @@ def encode_with_marker_attention(model: VirTues, batch: Packed) -> tuple[Output,
     if len(batch.visible) != len(batch.channels) * batch.positions:
         raise ValueError("attention between markers needs crops of which nothing is hidden.")
     block = model.encoder.blocks[model.config.encoder.index("v")]
-    entered = []
+    made = []
     # What enters the block is enough: its queries and keys are made once more, which costs 2 %.
-    handle = block.register_forward_pre_hook(lambda _, inputs: entered.append(inputs[0]))
+    handle = block.register_forward_pre_hook(lambda _, x: made.extend(block.project(x[0])))
     try:
         output = model.encode(batch)
     finally:
         handle.remove()
-    q, k, _ = block.project(entered[0])
+    q, k, _ = made
     return output, [softmax_weights(*pair)[..., 1:, 1:] for pair in _by_position(q, k, batch)]
 
 
@@ -118,10 +119,12 @@ class ChannelSummaries(nn.Module):
         `turns` are the rotations of the T positions. Also returns the weights [B, T] with which the
         last token of the summary channel looks at that channel in block `look_at`.
         """
-        weights = None
+        weights, shape = None, x.shape
+        grouped = pays(x, self.model.encoder.blocks[0].attention.qkv)
+        x = x.clone() if grouped else x  # blocks change it in place
         letters = enumerate(self.model.config.encoder)
         for (index, letter), block in zip(letters, self.model.encoder.blocks, strict=True):
-            mix = self._mixing(letter)
+            mix = self._groups(letter, *shape[:3]) if grouped else self._mixing(letter)
             rotations = turns if letter == "h" else None
             if index == look_at:
                 q, k, _ = block.project(x[:, 0], turns)
@@ -130,9 +133,19 @@ class ChannelSummaries(nn.Module):
                 # All tokens are visible, many times those of a pretraining step.
                 options = {"use_reentrant": False, "preserve_rng_state": False}
                 x = checkpoint(block, x, mix, rotations, **options)
+            elif grouped:
+                x = block(x.flatten(0, 2), mix, rotations).view(shape)
             else:
                 x = block(x, mix, rotations)
         return x, weights
+
+    def _groups(self, letter: str, crops: int, channels: int, positions: int) -> Groups:
+        """Return the sequences over positions (h) or channels (v) of as many tokens."""
+        backend = self.model.config.attention
+        if letter == "h":
+            return Groups(None, positions, backend)
+        places = torch.arange(crops * channels * positions).view(crops, channels, positions)
+        return Groups(places.transpose(1, 2).flatten(), channels, backend)
 
     def _mixing(self, letter: str) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
         """Return attention over positions (h) or channels (v) of [B, 1 + C, T, H, head_width]."""

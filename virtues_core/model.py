@@ -87,6 +87,16 @@ class VirTues(nn.Module):
         """Do the same as calling the model, without the decoder."""
         return self._run(self._batch(images, channels, masks), decode=False)
 
+    def encode_summaries(
+        self,
+        images: Sequence[Tensor] | Packed,
+        channels: Sequence[Tensor] | None = None,
+        masks: Sequence[Tensor | None] | None = None,
+    ) -> Tensor:
+        """Return `encode`'s patch summary tokens [B, G, K, D], without what only others need."""
+        batch, tokens, _ = self.encode_packed(self._batch(images, channels, masks), summaries=True)
+        return tokens.unflatten(0, (batch.crops, batch.rows, batch.cols))
+
     def compile_blocks(self, **options) -> None:
         """Compile what the blocks compute for each token; attention has kernels of its own.
 
@@ -97,12 +107,12 @@ class VirTues(nn.Module):
         self.decoder.turn = torch.compile(self.decoder.turn, **options)
 
     def encode_packed(
-        self, batch: Packed, recompute: bool = False
+        self, batch: Packed, recompute: bool = False, summaries: bool = False
     ) -> tuple[Packed, Tensor, Tensor]:
         """Return a batch on the model's device, its tokens as `Encoder` returns them and turns.
 
-        This and `Decoder` are the parts that calling the model joins. What `recompute` does is in
-        `Encoder`. Raises ValueError when the batch does not fit.
+        This and `Decoder` are the parts that calling the model joins. What `recompute` and
+        `summaries` do is in `Encoder`. Raises ValueError when the batch does not fit.
         """
         if batch.patch != self.config.patch:
             raise ValueError(
@@ -119,7 +129,7 @@ class VirTues(nn.Module):
         batch = batch.to(device, non_blocking=device.type != "cpu")
         turns = rotary_grid(batch.rows, batch.cols, self.config.head_width, device)
         markers = self.marker_embeddings[batch.channels]
-        return batch, self.encoder(batch, markers, turns, recompute), turns
+        return batch, self.encoder(batch, markers, turns, recompute, summaries), turns
 
     def _batch(self, images, channels, masks) -> Packed:
         if isinstance(images, Packed):

@@ -44,6 +44,12 @@ class Packed(TensorRecord):
         return len(self.counts)
 
     @property
+    def dense(self) -> bool:
+        """Whether nothing is hidden and all crops have as many channels, so that nothing pads."""
+        complete = len(self.visible) == len(self.channels) * self.positions
+        return complete and len(set(self.counts)) == 1 and not self.empty
+
+    @property
     def positions(self) -> int:
         """Number of grid positions, S."""
         return self.rows * self.cols

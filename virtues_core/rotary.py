@@ -44,3 +44,8 @@ def rotate(x: Tensor, turns: Tensor) -> Tensor:
         return torch.stack([a * cos - b * sin, a * sin + b * cos], dim=-1).flatten(-2)
     turned = torch.view_as_complex(pairs) * torch.view_as_complex(turns)
     return torch.view_as_real(turned).flatten(-2)
+
+
+def rotate_(x: Tensor, turns: Tensor) -> None:
+    """Turn float32 queries or keys [..., tokens, heads, head_width] in place; see `rotate`."""
+    torch.view_as_complex(x.unflatten(-1, (-1, 2))).mul_(torch.view_as_complex(turns))

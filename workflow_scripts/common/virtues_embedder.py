@@ -55,9 +55,8 @@ class VirTuesEmbedder:
         with torch.inference_mode():
             for start in range(0, len(crops), self.settings["batch"]):
                 part = crops[start : start + self.settings["batch"]]
-                output = self.model.encode(*self._inputs(part, [accessions] * len(part)))
-                for offset, summary in enumerate(output.summary):
-                    patch[start + offset] = summary.float().cpu()
+                made = self.model.encode_summaries(*self._inputs(part, [accessions] * len(part)))
+                patch[start : start + len(part)] = made.float().cpu()
         ids, cells = self._cells(image, accessions, labels)
         return Tokens(patch, patch.mean(axis=(1, 2)), ids, cells)
 
