@@ -3,9 +3,10 @@
     python -m benchmarks.inference [--repeats 3] [--quick]
 
 One crop of 40 channels and 128 px is encoded to its patch summary tokens, from which all tokens of
-an image are made, ours and the plain model in turn, as in `benchmarks.core_step`. All crops of an image cost the same, so the time of a
-1000 x 1000 px image is that of its crops: side by side for niches, overlapping for cells. Appends
-to the table, but for `--quick`, a tiny model that shows that all of it runs.
+an image are made, ours and the plain model in turn, as in `benchmarks.core_step`. All crops of an
+image cost the same, so the time of a 1000 x 1000 px image is that of its crops: side by side for
+niches, overlapping for cells. Appends to the table, but for `--quick`, a tiny model that shows that
+all of it runs.
 """
 
 import argparse
@@ -22,12 +23,12 @@ def main():
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--quick", action="store_true")
     args = parser.parse_args()
-    print("on a CPU; benchmarks.gpu has the encoder on a GPU")
     case = (QUICK if args.quick else PAPER) | {"device": "cpu"}
+    size = f"1 x {case['channels']} x {case['side']} px"
     found = measure("summaries", ["plain", "ours"], case, args.repeats)
     rows = [
         {
-            "case": f"encoder, summary tokens alone, 1 x {case['channels']} x {case['side']} px; baseline plain model",
+            "case": f"encoder, summary tokens alone, {size}; baseline plain model",
             "metric": metric,
             "unit": "GB" if metric == "peak" else "s",
             "value": found["ours"][metric],

@@ -116,3 +116,14 @@ class Calibration:
 def _fit(distances, errors):
     model = IsotonicRegression(out_of_bounds="clip").fit(distances, errors)
     return lambda distance: model.predict(np.atleast_1d(distance))[0]
+
+
+def verdict(stains):
+    """Return in words how many of the predicted markers, a table of 1 at least, can be used."""
+    fair, total = int(stains["trusted"].astype(bool).sum()), len(stains)
+    if not fair:
+        none = "it should not be trusted" if total == 1 else "none of them should be trusted"
+        return f"{none}, see below why"
+    if fair == total:
+        return "usable with care, as far as the measured markers tell"
+    return f"{fair} usable with care, {total - fair} not to be trusted, see below why"

@@ -17,6 +17,7 @@ from workflow_scripts.common.provenance import provenance
 from workflow_scripts.common.staging import staged
 from workflow_scripts.common.tasks import tissues_of
 from workflow_scripts.own import pictures
+from workflow_scripts.own.calibration import verdict
 
 TEMPLATES = Path(__file__).parent / "templates"
 SCORES = ("distance", "r", "error", "low", "high")
@@ -125,11 +126,7 @@ def sentences(cohort, markers, cells, facts, without):
         )
     stains = markers[markers["stain"]]
     if len(stains):
-        doubtful = int((~stains["trusted"].astype(bool)).sum())
-        words.append(
-            f"{counted(len(stains), 'unmeasured marker')} predicted; {doubtful} of them should not "
-            "be trusted, see below why."
-        )
+        words.append(f"{counted(len(stains), 'unmeasured marker')} predicted: {verdict(stains)}.")
     else:
         words.append("No unmeasured marker was predicted: none was asked for that has a sequence.")
     for kind, what in (("types", "Cell types"), ("cases", "Similar cases")):

@@ -3,14 +3,17 @@
 import re
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from workflow_scripts.common.correlation import moments
+from workflow_scripts.own import stain_markers
 from workflow_scripts.own.calibration import (
     Calibration,
     nearest_trained,
     relative_error,
     scored,
+    verdict,
 )
 
 
@@ -89,15 +92,15 @@ def test_expected_errors_follow_the_distance_only_where_they_do():
     ],
 )
 def test_a_doubtful_prediction_says_why(distances, errors, distance, reason):
-    verdict = Calibration(np.array(distances), np.array(errors, float), 0.8).judge(distance)
-    assert verdict["trusted"] is False
-    assert re.search(reason, verdict["reason"])
+    answer = Calibration(np.array(distances), np.array(errors, float), 0.8).judge(distance)
+    assert answer["trusted"] is False
+    assert re.search(reason, answer["reason"])
 
 
 def test_a_prediction_within_what_was_measured_is_trusted():
-    verdict = Calibration(np.linspace(0, 0.1, 10), np.linspace(0.3, 0.5, 10), 0.8).judge(0.05)
-    assert verdict["trusted"] is True and verdict["reason"] == ""
-    assert 0.3 < verdict["expected"] < verdict["bound"] < 0.6
+    answer = Calibration(np.linspace(0, 0.1, 10), np.linspace(0.3, 0.5, 10), 0.8).judge(0.05)
+    assert answer["trusted"] is True and answer["reason"] == ""
+    assert 0.3 < answer["expected"] < answer["bound"] < 0.6
 
 
 def test_a_bound_is_never_below_what_is_expected():
@@ -105,3 +108,61 @@ def test_a_bound_is_never_below_what_is_expected():
     calibration = Calibration(np.zeros(10), errors, 0.8)
     assert calibration.expected(0.0) == pytest.approx(1.2)
     assert calibration.bound(0.0) >= 1.2
+
+
+def planted_panel(seed, reach=0.2, quality=0.35):
+    """Return markers, embeddings, sums of hidden ones and true errors of a planted cohort.
+
+    Three trained markers, seven new ones within `reach`, and two stains that were measured after
+    all: one near a trained marker, one far from all. Errors grow with the distance.
+    """
+    rng = np.random.default_rng(seed)
+    distances = np.array([0, 0, 0, *rng.uniform(0.02, reach, 7), 0.05, 0.7])
+    angles = np.arccos(1 - distances)
+    vectors = np.stack([np.cos(angles), np.sin(angles)], axis=1)
+    errors = quality + 1.5 * distances + rng.normal(0, 0.03, 12)
+    names = [*(f"M{n}" for n in range(10)), "NEAR", "FAR"]
+    table = pd.DataFrame({"uniprot_id": names, "marker": names})
+    table["trained"], table["measured"] = distances == 0, np.arange(12) < 10
+    table["stain"] = ~table["measured"]
+    rows = []
+    for name, error in zip(names[:10], errors, strict=False):
+        for patient in range(4):
+            truth = rng.normal(size=500)
+            guess = truth + error * rng.normal(size=500)
+            rows.append(("t", f"p{patient}", name, *moments(truth, guess)))
+    columns = [*stain_markers.KEYS, *stain_markers.MOMENTS]
+    return (
+        table,
+        vectors,
+        pd.DataFrame(rows, columns=columns),
+        dict(zip(names, errors, strict=True)),
+    )
+
+
+def test_a_stain_near_a_trained_marker_is_trusted_and_right_and_a_far_one_is_neither():
+    right = []
+    for seed in range(12):
+        table, vectors, sums, truth = planted_panel(seed)
+        names = table["uniprot_id"].tolist()
+        made = stain_markers.judged(table, vectors, names, sums, 0.8, 0).set_index("uniprot_id")
+        near, far = made.loc["NEAR"], made.loc["FAR"]
+        assert near["trusted"] and not near["reason"] and near["nearest"] in ("M0", "M1", "M2")
+        right.append(truth["NEAR"] <= near["bound"])
+        assert near["expected"] == pytest.approx(truth["NEAR"], abs=0.15)
+        assert not far["trusted"] and "further from the trained markers" in far["reason"]
+        assert truth["FAR"] > far["bound"]  # what the bound does not cover is not claimed
+        words = verdict(made[made["stain"]])
+        assert words == "1 usable with care, 1 not to be trusted, see below why"
+    assert np.mean(right) >= 0.75
+
+
+def test_without_planted_quality_nothing_is_trusted_and_the_page_says_so():
+    for seed in range(4):
+        table, vectors, sums, _ = planted_panel(seed, quality=1.0)
+        made = stain_markers.judged(table, vectors, table["uniprot_id"].tolist(), sums, 0.8, 0)
+        stains = made[made["stain"]]
+        assert not stains["trusted"].any()
+        assert stains["reason"].str.contains("may reach|further from").all()
+        assert verdict(stains) == "none of them should be trusted, see below why"
+        assert verdict(stains[:1]) == "it should not be trusted, see below why"

@@ -19,6 +19,8 @@ def test_the_page_stands_alone_and_says_what_it_shows(own):
     page = (own / "index.html").read_text()
     assert "A small cohort called mine" in page and "simulated" in page
     assert "do not" in page and "FOXP3, predicted" in page
+    assert "none of them should be trusted" in page
+    assert "No prediction on this page\nshould be trusted." in page
     assert 'src="http' not in page and "<script src" not in page and 'rel="stylesheet"' not in page
     assert page.count('src="data:image/png;base64,') == page.count("<img ") > 6
     for name in ("cells.h5ad", "niches.h5ad", "markers.parquet"):
