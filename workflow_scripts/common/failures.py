@@ -17,12 +17,21 @@ PLACES = {
 }
 
 
+# Half of it needs half the memory, and neither changes a number.
+FULL_GPU = (
+    "the memory of the GPU is used up; halve pretrain.micro_batch for a training, which goes on "
+    "from its last state, or embed.batch for other jobs, until it fits, and start again."
+)
+
+
 def explain(error, inputs, outputs):
-    """Return one sentence for a failure of the disk or of a damaged input, or None.
+    """Return one sentence for a full disk or GPU, or a damaged input, or None.
 
     `inputs` and `outputs`: paths of the job's files.
     """
     for one in _chain(error):
+        if type(one).__name__ == "OutOfMemoryError":  # of torch, which few jobs import
+            return FULL_GPU
         number = _number(one)
         if number in PLACES:
             path = getattr(one, "filename", None) or (outputs[0] if outputs else "the results")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from workflow_scripts.common.device import repeat_every_bit
 from workflow_scripts.common.errors import InputError
-from workflow_scripts.common.failures import end_with_scheduler
+from workflow_scripts.common.failures import end_with_scheduler, explain
 from workflow_scripts.common.job import FORMAT, log
 from workflow_scripts.common.training.processes import Processes
 from workflow_scripts.pretrain.instance import train_instance
@@ -30,8 +30,12 @@ def main(job_file):
     except InputError as error:
         log.error("%s", error)
         sys.exit(1)
-    except Exception:
-        log.exception("process %d failed", processes.rank)
+    except Exception as error:
+        sentence = explain(error, [], [])
+        if sentence:
+            log.error("%s", sentence)
+        else:
+            log.exception("process %d failed", processes.rank)
         sys.exit(1)
     processes.leave()
 

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import psutil
 import pytest
+import torch
 import zarr
 from safetensors.numpy import save_file
 
@@ -21,6 +22,18 @@ from workflow_scripts.common.errors import InputError
 from workflow_scripts.common.failures import explain
 from workflow_scripts.common.images import read_ome_zarr, write_mask, write_ome_zarr
 from workflow_scripts.common.model_ready import write_model_ready
+
+
+def test_a_full_gpu_is_said_with_the_settings_that_help():
+    try:
+        try:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+        except torch.OutOfMemoryError as error:
+            raise RuntimeError("in a step") from error
+    except RuntimeError as error:
+        sentence = explain(error, [], [])
+    assert sentence.startswith("the memory of the GPU is used up; halve pretrain.micro_batch")
+    assert "embed.batch" in sentence and explain(RuntimeError("other"), [], []) is None
 
 
 def table(path):

@@ -96,28 +96,49 @@ def test_a_bad_pixel_on_one_of_two_processes_is_told_once(make_job, cohorts):
     assert not Path(job.output["weights"]).exists()
 
 
-@pytest.mark.parametrize("deterministic", [False, True])
-def test_processes_of_torchrun_are_deterministic_if_the_study_is(
-    make_job, monkeypatch, tmp_path, deterministic
-):
-    job, seen = make_job("job"), []
-    job.config["deterministic"] = deterministic
-    path = tmp_path / "job.json"
-    path.write_text(json.dumps(pretrain.plain_job(job)))
-    monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", "")
-    monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG")
+@pytest.fixture
+def in_process(make_job, monkeypatch, tmp_path):
+    """Return a function that does in this process what one of torchrun's does."""
     monkeypatch.setattr(train_process.Processes, "join", lambda device: Processes())
     monkeypatch.setattr(Processes, "leave", lambda self: None)
     monkeypatch.setattr(train_process, "end_with_scheduler", lambda: None)
     monkeypatch.setattr(train_process.logging, "basicConfig", lambda **options: None)
-    enabled = torch.are_deterministic_algorithms_enabled
+
+    def run(deterministic=False):
+        job = make_job("job")
+        job.config["deterministic"] = deterministic
+        path = tmp_path / "job.json"
+        path.write_text(json.dumps(pretrain.plain_job(job)))
+        try:
+            train_process.main(path)
+        finally:
+            torch.use_deterministic_algorithms(False)
+
+    return run
+
+
+@pytest.mark.parametrize("deterministic", [False, True])
+def test_processes_of_torchrun_are_deterministic_if_the_study_is(
+    in_process, monkeypatch, deterministic
+):
+    seen, enabled = [], torch.are_deterministic_algorithms_enabled
+    monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", "")
+    monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG")
     monkeypatch.setattr(train_process, "train_instance", lambda *given: seen.append(enabled()))
-    try:
-        train_process.main(path)
-    finally:
-        torch.use_deterministic_algorithms(False)
+    in_process(deterministic)
     assert seen == [deterministic]
     assert os.environ.get("CUBLAS_WORKSPACE_CONFIG") == (":4096:8" if deterministic else None)
+
+
+def test_a_gpu_that_is_full_is_told_in_one_sentence(in_process, monkeypatch, caplog):
+    def full(*given):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+
+    monkeypatch.setattr(train_process, "train_instance", full)
+    with pytest.raises(SystemExit):
+        in_process()
+    assert "the memory of the GPU is used up; halve pretrain.micro_batch" in caplog.text
+    assert "Traceback" not in caplog.text
 
 
 def test_a_batch_that_processes_cannot_share_is_refused(make_job):
