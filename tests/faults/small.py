@@ -102,10 +102,14 @@ def environment():
     return {k: v for k, v in os.environ.items() if k != "PYTHONPATH"} | {"OMP_NUM_THREADS": "1"}
 
 
+def heed_interrupts():
+    """Let Ctrl-C reach what is started from here, also where a shell runs it in the background."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 def start(folder, *options, **more):
     """Start Snakemake in a session of its own; what it prints goes to `printed.txt`."""
-    # What a shell has put into the background ignores Ctrl-C, and so would all that it starts.
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+    heed_interrupts()
     with open(folder / "printed.txt", "w") as printed:
         return subprocess.Popen(
             command(*options),

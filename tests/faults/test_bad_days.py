@@ -210,6 +210,7 @@ def test_the_network_goes_away_in_the_middle_of_a_retrieval(checkout):
     command = small.command(targets=[retrieved])
     options = {"cwd": folder, "env": small.environment(), "text": True}
     printed = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+    small.heed_interrupts()
     run = subprocess.Popen(command, **options, **printed, start_new_session=True)
     part = archives / "images.zip.part"
     while len(server.requests) < 2:
