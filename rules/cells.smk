@@ -98,13 +98,38 @@ PROBED_ALONE = [
 ]
 
 
+# CA-MAE beside an instance of a panel: probed in the same job, from weights of its own.
+PANEL_RIVALS = {i: STUDY.panel_rivals[i] for i in PANELS if i in STUDY.panel_rivals}
+RIVAL_PROBES = {kind: f"{R}/tasks/cells/camae_{{model}}.{kind}" for kind in ("parquet", "json")}
+
+
+def panel_rival(wildcards):
+    """What CA-MAE reads of a panel, and the folder of its training; None where there is none."""
+    training, panel = PANEL_RIVALS.get(wildcards.model, (None, None))
+    return training and {"folder": f"{R}/models/{training}", "panel": panel}
+
+
+def panel_rival_files(wildcards):
+    """Weights and configuration of the CA-MAE that reads a panel, if there is one."""
+    rival = panel_rival(wildcards)
+    if rival is None:
+        return []
+    return [f"{rival['folder']}/{name}" for name in ("model.safetensors", "config.json")]
+
+
 rule probe_panel:
     input:
         weights=model_files,
+        rival=panel_rival_files,
         embeddings=f"{R}/markers/embeddings.safetensors",
         cohort=prepared(config["scaling"]["cohort"]),
         cells=f"{cohort_folder(config['scaling']['cohort'])}/metadata/cells.parquet",
     output:
+        **(
+            {"rival_counts": RIVAL_PROBES["parquet"], "rival_facts": RIVAL_PROBES["json"]}
+            if PANEL_RIVALS
+            else {}
+        ),
         counts=f"{R}/tasks/cells/{{model}}.parquet",
         facts=f"{R}/tasks/cells/{{model}}.json",
     log:
@@ -127,6 +152,7 @@ rule probe_panel:
             key: config["cells"][key] for key in ("regularisation", "max_iterations", "memory_mb")
         },
         embed=config["embed"],
+        rival=panel_rival,
         device=config["device"],
         cohort_folder=lambda w: cohort_folder(config["scaling"]["cohort"]),
         model_folder=lambda w: f"{R}/models/{w.model}",

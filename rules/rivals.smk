@@ -55,6 +55,7 @@ rule pretrain_rival:
     params:
         code=code("workflow_scripts/pretrain/pretrain_rival.py"),
         name=lambda w: TRAININGS[w.training][0],
+        panel=lambda w: STUDY.rivals.panels.get(w.training),
         settings=rival_settings,
         rival=rival_model,
         device=config["device"],

@@ -1,13 +1,18 @@
 # Cost and performance by number of markers (Fig. 1e).
 SCALING = config["scaling"]
 FULL_PANEL = [i for i in INSTANCES if STUDY.panels[i] is None]
-# CA-MAE is trained on the full panel alone.
+# Of the full panel the model that other figures show, too.
 CAMAE_PROBED = "camae" if ("camae", SCALING["cohort"]) in CELLS_EMBEDDED else None
 SCALED = [
     {
         "markers": panel["markers"],
         "virtues": panel["instance"],
-        "camae": CAMAE_PROBED if panel["instance"] in FULL_PANEL else None,
+        "camae": (
+            CAMAE_PROBED
+            if panel["instance"] in FULL_PANEL
+            else f"camae_{panel['instance']}" if panel["instance"] in PANEL_RIVALS else None
+        ),
+        "training": PANEL_RIVALS.get(panel["instance"], [f"camae_{SCALING['cohort']}"])[0],
     }
     for panel in sorted(SCALING["panels"], key=lambda panel: panel["markers"])
 ]
@@ -15,7 +20,7 @@ SCALED_PROBES = [
     model
     for panel in SCALED
     for model in (panel["virtues"], panel["camae"])
-    if model in [*PROBED, *PROBED_ALONE]
+    if model in [*PROBED, *PROBED_ALONE, *(f"camae_{instance}" for instance in PANEL_RIVALS)]
 ]
 
 
@@ -29,7 +34,7 @@ else:
             counts=expand(f"{R}/tasks/cells/{{model}}.parquet", model=SCALED_PROBES),
             metrics=[
                 f"{R}/models/{model}/metrics.json"
-                for model in [*SCALED_PROBES, f"camae_{SCALING['cohort']}"]
+                for model in [*SCALED_PROBES, *(panel["training"] for panel in SCALED)]
                 if model in [*INSTANCES, *TRAININGS]
             ],
         output:
@@ -49,6 +54,7 @@ else:
             panels=SCALED,
             cohort=SCALING["cohort"],
             labels=SCALING["labels"],
+            camae=SCALING["camae"],
             run={key: SCALING[key] for key in ("batch", "warm_ups", "runs")}
             | {"side": config["pretrain"]["crop"]},
             device=config["device"],

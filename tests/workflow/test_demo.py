@@ -389,7 +389,11 @@ def test_more_markers_reach_more_and_cost_more(results):
     assert {path.name for path in (results / "tasks/cells").glob("*sim_cords2024_5*")} == {
         "only_sim_cords2024_5.parquet",
         "only_sim_cords2024_5.json",
+        "camae_only_sim_cords2024_5.parquet",
+        "camae_only_sim_cords2024_5.json",
     }
+    few = numbers["macro_f1_cell_type_camae_5"]
+    assert 0 < few["value"] < 1 and "reads these alone" in few["reason"] and few["weights"]
 
 
 def test_attention_is_drawn_over_two_tissues_and_three_regions(results):

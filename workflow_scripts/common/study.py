@@ -46,6 +46,7 @@ class Study:
         self._resolve_panels_and_weights()
         self._check_models()
         self.rivals = Rivals(config, self.cohorts, self.absent, self.held_out, SETTINGS)
+        self.panel_rivals = self.rivals.read_panels(config["scaling"], self.panels)
         self.left_out |= {m: why for m, why in self.rivals.left_out.items() if m in RIVALS}
         self.models = [model for model in config["models"] if model not in self.left_out]
         self._check_shapes()

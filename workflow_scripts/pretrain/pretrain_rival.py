@@ -9,6 +9,7 @@ def plain_job(snakemake):
     """Return all that a process needs to know of the job, ready for JSON."""
     params = snakemake.params
     tracked = {"settings": params.settings, "rival": params.rival, "code": params.code}
+    tracked["panel"] = params.panel
     return {
         "rival": params.name,
         "instance": snakemake.wildcards.training,
@@ -18,7 +19,7 @@ def plain_job(snakemake):
         "device": params.device,
         "deterministic": snakemake.config["deterministic"],
         "model": params.rival,
-        "panel": None,
+        "panel": params.panel,
         # How the run is operated comes from the configuration: see rules/pretrain.smk.
         "settings": snakemake.config["pretrain"] | params.settings,
         "tracked": tracked,

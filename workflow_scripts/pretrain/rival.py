@@ -71,9 +71,10 @@ def train_rival(job, processes=None):
 
 
 def read_crops(job):
-    """Return the training crops of the job's cohorts, all channels that have an accession."""
+    """Return the training crops of the job's cohorts: channels of its panel, or with accessions."""
     cohorts = map(CohortFiles, job["cohort_folders"])
-    accessions = sorted({accession for cohort in cohorts for accession in cohort.accessions()})
+    accessions = {accession for cohort in cohorts for accession in cohort.accessions()}
+    accessions = sorted(accessions & set(job["panel"] or accessions))
     settings = job["settings"]
     return TrainingCrops(
         job["cohort_folders"], accessions, settings["crop"], (0.0, 0.0), settings["seed"]

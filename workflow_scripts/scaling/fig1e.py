@@ -21,6 +21,7 @@ SHAPES = {"virtues": "o", "camae": "s"}
 PAPER = (10, 20, 40)  # markers, for which parameters are counted at the paper's sizes as well
 # What a reader of a picture or table must know: no two runs give the same.
 MEASURED = "measured in this run on {where}; times and memory differ from run to run"
+RESTRICTED = "trained on all markers; reads these alone"
 COLUMNS = ["metric", "model", "markers", "value", "low", "high"]
 
 
@@ -72,19 +73,24 @@ def scores(counts, panels, labels, repeats, seed):
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
-def entries(table, panels, weights, remark):
-    """Return one entry for each row of the table; `remark` stands beside what was measured."""
+def entries(table, panels, weights, remark, restricted=False):
+    """Return one entry for each row of the table; `remark` stands beside what was measured.
+
+    `restricted`: CA-MAE was trained on all markers and reads only those of a smaller panel.
+    """
     numbers = {}
     for row in table.itertuples():
         low, high = (None if pd.isna(limit) else limit for limit in (row.low, row.high))
         panel = next(panel for panel in panels if panel["markers"] == row.markers)
         probed = row.metric.startswith("macro_f1")
+        fewer = restricted and row.model == "camae" and row.markers < panels[-1]["markers"]
+        reason = remark if row.metric in ("seconds", "memory_gb", "cost") else None
         numbers[f"{row.metric}_{row.model}_{row.markers}"] = number(
             row.value,
             low,
             high,
             weights=weights.get(panel[row.model]) if probed else None,
-            reason=remark if row.metric in ("seconds", "memory_gb", "cost") else None,
+            reason=RESTRICTED if probed and fewer else reason,
         )
     return numbers
 
@@ -132,7 +138,7 @@ def main(snakemake):
     table = pd.concat([table, reached], ignore_index=True) if len(reached) else table
     where = torch.cuda.get_device_name() if settings["device"] == "cuda" else "a CPU"
     weights = {Path(path).parent.name: weights_of(path) for path in snakemake.input.metrics}
-    weights["camae"] = weights.get(f"camae_{params.cohort}")
+    weights |= {panel["camae"]: weights.get(panel["training"]) for panel in params.panels}
     numbers = statements(table, counts, params.panels, params.labels, *chance)
     for entry in numbers.values():
         if entry["value"] is not None and entry["seeds"]:
@@ -142,7 +148,8 @@ def main(snakemake):
         for model in MODELS
         for markers in PAPER
     }
-    numbers |= entries(table, params.panels, weights, MEASURED.format(where=where))
+    measured, restricted = MEASURED.format(where=where), params.camae == "restricted"
+    numbers |= entries(table, params.panels, weights, measured, restricted)
     folder = Path(snakemake.output.numbers).parent
     figure = draw(table, params.labels)
     save_target(folder, target["id"], figure, table, numbers, target["caption"], params.simulated)

@@ -15,6 +15,13 @@ from workflow_scripts.common.errors import InputError
 from workflow_scripts.common.images import write_mask
 
 
+class Outputs(SimpleNamespace):
+    """Named outputs of a rule."""
+
+    def keys(self):
+        return vars(self).keys()
+
+
 class FirstChannels(MeanIntensity):
     """Mean intensities of the channels of a panel alone."""
 
@@ -54,13 +61,12 @@ def job(tmp_path, monkeypatch):
         return SimpleNamespace(
             wildcards=SimpleNamespace(model="only_c_1"),
             input=SimpleNamespace(embeddings=None),
-            output=SimpleNamespace(
-                counts=tmp_path / "out/m.parquet", facts=tmp_path / "out/m.json"
-            ),
+            output=Outputs(counts=tmp_path / "out/m.parquet", facts=tmp_path / "out/m.json"),
             params=SimpleNamespace(
                 tasks=[("c", "kind"), ("c", "other")],
                 settings=settings,
                 embed={},
+                rival=None,
                 device="cpu",
                 cohort_folder=folder,
                 model_folder=None,
@@ -82,6 +88,22 @@ def test_a_panel_with_the_marker_tells_the_types(job, panel, finds):
     assert facts["c/kind"]["test_cells"] == 32
     assert facts["c/other"]["status"] == "not run: the cohort has no other labels"
     assert {path.name for path in made.output.counts.parent.iterdir()} == {"m.parquet", "m.json"}
+
+
+@pytest.mark.parametrize(("panel", "finds"), [(["P1"], True), (["P2"], False)])
+def test_the_rival_beside_it_sees_the_panel_alone(job, panel, finds):
+    made = job(["P1", "P2"])
+    names = {"rival_counts": "camae_m.parquet", "rival_facts": "camae_m.json"}
+    vars(made.output).update({k: made.output.counts.parent / n for k, n in names.items()})
+    made.params.rival = {"folder": "anywhere", "panel": panel}
+    probe_panel.main(made)
+    table = pd.read_parquet(made.output.rival_counts)
+    right = table.loc[table["truth"] == table["predicted"], "cells"].sum()
+    assert table["cells"].sum() == 32 and (right == 32) == finds
+    made.params.rival = None
+    probe_panel.main(made)
+    assert pd.read_parquet(made.output.rival_counts).empty
+    assert json.loads(made.output.rival_facts.read_text()) == {}
 
 
 def test_a_panel_without_a_marker_of_the_cohort_is_told(job):

@@ -89,6 +89,7 @@ def make_rival(tmp_path, cohorts):
                 rival={"camae": CAMAE, "kronos": KRONOS}[rival] | (model or {}),
                 settings=own,
                 code="as it is",
+                panel=None,
                 cohort_folders=folders or (cohorts[:1] if rival == "camae" else cohorts),
                 checkpoint_folder=str(folder / "checkpoint"),
                 tensorboard_folder=str(folder / "tensorboard"),

@@ -21,7 +21,7 @@ def test_the_study_trains_camae_per_cohort_and_kronos_where_the_nucleus_is_measu
     trainings = study.rivals.trainings
     benchmarks = ["cords2024", "danenberg2022", "hoch2022"]  # wang2023 is not supplied
     assert [seen for rival, seen in trainings.values() if rival == "camae"] == [
-        [cohort] for cohort in benchmarks
+        [cohort] for cohort in [*benchmarks, "cords2024", "cords2024"]
     ]
     # The paper trained on 11 of 14; two of them are absent here, as is one of its other three.
     open_ones = [c for c in study.cohorts if c not in ("meyer2025", "hu2023")]
@@ -32,6 +32,23 @@ def test_the_study_trains_camae_per_cohort_and_kronos_where_the_nucleus_is_measu
     assert not any(model == "resnet50" for model, _ in study.embedded(cells=True))
     # The report and the figures of VirTues itself concern every cohort.
     assert [c for model, c in study.embedded() if model == "all14"] == list(study.cohorts)
+
+
+def test_camae_is_trained_on_each_panel_of_the_scaling_or_reads_it(config):
+    study = Study(config)
+    panels, read = study.rivals.panels, study.panel_rivals
+    assert {name: len(panel) for name, panel in panels.items()} == {
+        "camae_cords2024_10": 10,
+        "camae_cords2024_20": 20,
+    }
+    assert read["only_cords2024_10"] == ("camae_cords2024_10", panels["camae_cords2024_10"])
+    assert set(panels["camae_cords2024_10"]) < set(panels["camae_cords2024_20"])
+    config["scaling"]["camae"] = "restricted"
+    study = Study(config)
+    assert not study.rivals.panels and "camae_cords2024_10" not in study.rivals.trainings
+    assert study.panel_rivals == {i: ("camae_cords2024", panel) for i, (_, panel) in read.items()}
+    config["models"] = ["all14"]
+    assert Study(config).panel_rivals == {}
 
 
 def test_cohorts_without_a_nucleus_are_told_by_their_panels(config, monkeypatch):

@@ -103,3 +103,16 @@ def test_scores_are_those_of_the_probes():
 def test_a_statement_without_an_interval_has_nothing_careful():
     gains = [{"value": 1, "low": None, "n": 2, "status": "done"}]
     assert judged(gains, True, 0)["careful"] is None
+
+
+def test_a_rival_that_reads_fewer_markers_than_it_saw_is_told():
+    columns = ["metric", "model", "markers", "value", "low", "high"]
+    rows = [
+        ("macro_f1_fine", model, n, 0.5, 0.4, 0.6)
+        for model in ("virtues", "camae")
+        for n in (10, 40)
+    ]
+    made = entries(pd.DataFrame(rows, columns=columns), PANELS, {}, "measured", restricted=True)
+    told = {key for key, entry in made.items() if entry["reason"]}
+    assert told == {"macro_f1_fine_camae_10"}
+    assert "reads these alone" in made["macro_f1_fine_camae_10"]["reason"]

@@ -17,6 +17,7 @@ class Rivals:
         """
         self.settings = config["rivals"]
         self.trainings = {}  # name of a training -> (rival, cohorts it sees)
+        self.panels = {}  # name of a training -> accessions, where it sees no others
         self.left_out = {}  # rival, or rival and cohort -> why it is not trained there
         self.evaluated = {}  # rival -> cohorts it is evaluated on
         self.without_nucleus = [  # cohorts that KRONOS can't train on (C013)
@@ -51,6 +52,23 @@ class Rivals:
             else:
                 self.left_out[f"camae_{cohort}"] = f"{cohort} is held out, no model trains on it"
         self.evaluated["camae"] = [cohort for cohort in here if cohort in trained]
+
+    def read_panels(self, scaling, panels):
+        """Return {instance: (training, accessions)}: CA-MAE beside the restricted ones of Fig. 1e.
+
+        `panels`: {accession: marker} of each instance, or None. `scaling.camae` says whether a
+        panel has a training of its own, which is added, or the one of all markers reads it.
+        """
+        full, found = f"camae_{scaling['cohort']}", {}
+        for panel in scaling["panels"] if full in self.trainings else []:
+            if panels.get(panel["instance"]):
+                accessions, training = sorted(panels[panel["instance"]]), full
+                if scaling["camae"] == "retrained":
+                    training = f"{full}_{panel['markers']}"
+                    self.trainings[training] = ("camae", [scaling["cohort"]])
+                    self.panels[training] = accessions
+                found[panel["instance"]] = (training, accessions)
+        return found
 
     def _add_kronos(self, here, trained):
         seen = []
