@@ -99,7 +99,7 @@ PROBED_ALONE = [
 
 
 # CA-MAE beside an instance of a panel: probed in the same job, from weights of its own.
-PANEL_RIVALS = {i: STUDY.panel_rivals[i] for i in PANELS if i in STUDY.panel_rivals}
+PANEL_RIVALS = {i: STUDY.panel_rivals[i] for i in PROBED_ALONE if i in STUDY.panel_rivals}
 RIVAL_PROBES = {kind: f"{R}/tasks/cells/camae_{{model}}.{kind}" for kind in ("parquet", "json")}
 
 
