@@ -101,20 +101,6 @@ PANEL_RIVALS = {i: STUDY.panel_rivals[i] for i in PANELS if i in STUDY.panel_riv
 RIVAL_PROBES = {kind: f"{R}/tasks/cells/camae_{{model}}.{kind}" for kind in ("parquet", "json")}
 
 
-def panel_rival(wildcards):
-    """What CA-MAE reads of a panel, and the folder of its training; None where there is none."""
-    training, panel = PANEL_RIVALS.get(wildcards.model, (None, None))
-    return training and {"folder": f"{R}/models/{training}", "panel": panel}
-
-
-def panel_rival_files(wildcards):
-    """Weights and configuration of the CA-MAE that reads a panel, if there is one."""
-    rival = panel_rival(wildcards)
-    if rival is None:
-        return []
-    return [f"{rival['folder']}/{name}" for name in ("model.safetensors", "config.json")]
-
-
 rule probe_panel:
     input:
         weights=model_files,
