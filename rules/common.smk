@@ -191,6 +191,20 @@ def transfer_tokens(wildcards):
     return [f"{R}/embeddings/{wildcards.model}/{cohort}" for cohort in PAIR]
 
 
+def panel_rival(wildcards):
+    """What CA-MAE reads of a panel, and the folder of its training; None where there is none."""
+    training, panel = PANEL_RIVALS.get(wildcards.model, (None, None))
+    return training and {"folder": f"{R}/models/{training}", "panel": panel}
+
+
+def panel_rival_files(wildcards):
+    """Weights and configuration of the CA-MAE that reads a panel, if there is one."""
+    rival = panel_rival(wildcards)
+    if rival is None:
+        return []
+    return [f"{rival['folder']}/{name}" for name in ("model.safetensors", "config.json")]
+
+
 def embed_settings(wildcards):
     """Sizes of crops, and of a rival its own settings."""
     settings = config["embed"] | {"patch": config["model"]["patch"]}

@@ -102,6 +102,7 @@ OTHER = {
     ],
     "scaling.cohort": "hoch2022",
     "scaling.labels": ["cell_type"],
+    "scaling.camae": "restricted",
     "scaling.panels": [{"markers": 40, "instance": "only_cords2024_40"}],
     "biomarkers.cohort": "danenberg2022",
     "biomarkers.task": "relapse",
