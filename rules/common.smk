@@ -276,17 +276,3 @@ def of_figure(heading):
     """Numbers of the targets under a heading of figures.yaml; drawings have none."""
     ids = [t["id"] for t in TARGETS.values() if t["figure"].startswith(heading)]
     return [f"{R}/figures/{target}/numbers.json" for target in ids if target in NUMBERED]
-
-
-def panel_rival(wildcards):
-    """What CA-MAE reads of a panel, and the folder of its training; None where there is none."""
-    training, panel = PANEL_RIVALS.get(wildcards.model, (None, None))
-    return training and {"folder": f"{R}/models/{training}", "panel": panel}
-
-
-def panel_rival_files(wildcards):
-    """Weights and configuration of the CA-MAE that reads a panel, if there is one."""
-    rival = panel_rival(wildcards)
-    if rival is None:
-        return []
-    return [f"{rival['folder']}/{name}" for name in ("model.safetensors", "config.json")]
