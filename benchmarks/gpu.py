@@ -70,11 +70,17 @@ def run(bench, sections, path, hardware, limit=LIMIT, clock=time.monotonic):
             logging.debug("%s failed", name, exc_info=True)
             continue
         finally:
-            torch._dynamo.reset()
-            gc.collect()
-            torch.cuda.empty_cache()
+            if bench.kind == "cuda":
+                give_memory_back()
         written += append("gpu", rows, PACKAGES, hardware, path)
     return written
+
+
+def give_memory_back():
+    """Forget what a section has compiled, and free what it held on the GPU."""
+    torch._dynamo.reset()
+    gc.collect()
+    torch.cuda.empty_cache()
 
 
 def in_words(error):

@@ -7,8 +7,12 @@ Shapes: n and m cells, D the width of a token.
 """
 
 from dataclasses import dataclass
+from functools import partial
 
 import torch
+from torch.nn.functional import linear
+
+from virtues_core.linear import PackedLinear, by_onednn
 
 BLOCK = 2**21  # costs that are in memory at a time
 SHRINK = 0.8  # of epsilon from round to round, while it falls to its final value
@@ -103,9 +107,13 @@ class _Costs:
         """Yield rows and (shift_j - C_ij) * scale without what depends on i alone, [rows, m]."""
         bias = (shift_m - self.b_square) * scale
         rows = max(BLOCK // len(self.b), 1)
+        product = partial(linear, weight=self.b, bias=bias)
+        if by_onednn(self.a[:rows], self.b):
+            # The rows of a block are few, and b would be put in order anew for each.
+            product = PackedLinear(self.b, bias, rows)
         for start in range(0, len(self.a), rows):
             part = slice(start, start + rows)
-            yield part, torch.addmm(bias, self.a[part], self.b.T, alpha=2 * scale)
+            yield part, product(self.a[part] * (2 * scale))
 
     def soft_minimum(self, g_m, epsilon):
         """Return the potential [n] with which the plan takes 1/n from each of the n cells."""
