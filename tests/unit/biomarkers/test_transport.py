@@ -56,14 +56,31 @@ def test_a_few_rounds_in_single_precision_are_close_to_the_exact_distance():
 
 def test_no_matrix_of_all_pairs_is_made(monkeypatch):
     monkeypatch.setattr(transport, "BLOCK", 1000)
-    sizes = []
-    plain = torch.addmm
-    monkeypatch.setattr(
-        torch, "addmm", lambda *args, **kw: sizes.append(len(args[1]) * args[2].shape[1])
-        or plain(*args, **kw),
-    )  # fmt: skip
+    sizes, blocks = [], transport._Costs.blocks
+
+    def seen(costs, *given):
+        for part, score in blocks(costs, *given):
+            sizes.append(score.numel())
+            yield part, score
+
+    monkeypatch.setattr(transport._Costs, "blocks", seen)
     entropic_transport(*tensors(*clouds(200, 300, 4)), 0.1, 0.01, 5)
     assert sizes and max(sizes) <= 1000
+
+
+def test_products_in_the_order_of_onednn_give_the_same_cost(monkeypatch):
+    pair = tensors(*map(np.float32, clouds(300, 250, 16)))
+    plain = entropic_transport(*pair, 1e-3, 0.01, 60)
+    made, packed = [], transport.PackedLinear
+    monkeypatch.setattr(transport, "by_onednn", lambda *_: True)
+    monkeypatch.setattr(
+        transport, "PackedLinear", lambda *given: made.append(given) or packed(*given)
+    )
+    if not torch.backends.mkldnn.is_available():
+        pytest.skip("this torch has no oneDNN")
+    ours = entropic_transport(*pair, 1e-3, 0.01, 60)
+    assert made and ours.rounds == plain.rounds
+    assert ours.cost == pytest.approx(plain.cost, rel=1e-4)
 
 
 def test_a_shift_of_all_cells_costs_its_square():
