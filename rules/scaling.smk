@@ -34,7 +34,7 @@ else:
             counts=expand(f"{R}/tasks/cells/{{model}}.parquet", model=SCALED_PROBES),
             metrics=[
                 f"{R}/models/{model}/metrics.json"
-                for model in [*SCALED_PROBES, *(panel["training"] for panel in SCALED)]
+                for model in dict.fromkeys([*SCALED_PROBES, *(p["training"] for p in SCALED)])
                 if model in [*INSTANCES, *TRAININGS]
             ],
         output:
