@@ -1,6 +1,6 @@
 # Two commands do everything, on a fresh machine with make and Python 3.11 or newer:
 #   make demo    the whole study on simulated cohorts
-#   make test    all tests
+#   make test    all tests but those of the whole embedded study, which make test_study has
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -16,7 +16,7 @@ OVERLAY = $(if $(STUDY),--configfile $(STUDY))
 # They write nothing that a run under way would miss.
 ASKED = --cores 1 --nolock --quiet rules progress host reason $(OVERLAY)
 
-.PHONY: help install browser demo plan check_env verify_data report clean_intermediate test cluster \
+.PHONY: help install browser demo plan check_env verify_data report clean_intermediate test test_study cluster \
   faults unlock real rulegraph lint conda audit clean
 
 help:
@@ -56,8 +56,11 @@ report: $(INSTALLED) ## the report of what a study has so far
 clean_intermediate: $(INSTALLED) ## sizes of what can be computed again; YES=1 removes it
 	@$(BIN)/python -m workflow_scripts.commands.clean_intermediate $(OVERLAY) $(if $(YES),--yes)
 
-test: $(INSTALLED) browser ## all tests
+test: $(INSTALLED) browser ## all tests but those of the whole embedded study
 	$(BIN)/python -m pytest -n $(CORES) --dist loadfile
+
+test_study: $(INSTALLED) ## the embedded study from an empty folder, and what it must show
+	$(BIN)/python -m pytest tests/workflow/test_demo.py -m study
 
 real: $(INSTALLED) ## the real images beside the checkout, in full
 	$(BIN)/python -m pytest tests/real -m 'real' -s

@@ -21,7 +21,7 @@ from workflow_scripts.common.provenance import sha256
 from workflow_scripts.common.scores import Confusion
 from workflow_scripts.common.tokens import read_tokens
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.study
 # Cohort: channels with an accession.
 BENCHMARKS = {"sim_danenberg2022": 13, "sim_cords2024": 12, "sim_wang2023": 12, "sim_hoch2022": 12}
 COHORTS = BENCHMARKS | {
@@ -263,9 +263,12 @@ def test_every_training_is_a_run_of_its_own(results):
     assert seen.pop("only_sim_cords2024_5") == {"sim_cords2024"}
     assert len(metrics["only_sim_cords2024_5"]["panel"]) == 5
     assert seen.pop("camae_sim_cords2024") == {"sim_cords2024"}
+    assert seen.pop("camae_sim_cords2024_5") == {"sim_cords2024"}
+    panels = [metrics[name]["panel"] for name in ("only_sim_cords2024_5", "camae_sim_cords2024_5")]
+    assert sorted(panels[0]) == sorted(panels[1])
     assert len(seen.pop("kronos")) > 4
     assert seen == {f"wo_{cohort}": pretrained - {cohort} for cohort in BENCHMARKS}
-    assert len({card["weights_sha256"] for card in metrics.values()}) == len(metrics) == 9
+    assert len({card["weights_sha256"] for card in metrics.values()}) == len(metrics) == 10
 
 
 @pytest.mark.parametrize(("model", "width"), [("resnet50", 9), ("camae", 48), ("kronos", 8)])
@@ -392,8 +395,12 @@ def test_more_markers_reach_more_and_cost_more(results):
         "camae_only_sim_cords2024_5.parquet",
         "camae_only_sim_cords2024_5.json",
     }
-    few = numbers["macro_f1_cell_type_camae_5"]
-    assert 0 < few["value"] < 1 and "reads these alone" in few["reason"] and few["weights"]
+    for training, markers in (("camae_sim_cords2024_5", 5), ("camae_sim_cords2024", 12)):
+        card = json.loads((results / f"models/{training}/config.json").read_text())
+        metrics = json.loads((results / f"models/{training}/metrics.json").read_text())
+        read = numbers[f"macro_f1_cell_type_camae_{markers}"]
+        assert 0 < read["value"] < 1 and metrics["weights_sha256"] in read["weights"]
+        assert len(card["markers"]) == markers
 
 
 def test_attention_is_drawn_over_two_tissues_and_three_regions(results):
