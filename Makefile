@@ -57,7 +57,7 @@ clean_intermediate: $(INSTALLED) ## sizes of what can be computed again; YES=1 r
 	@$(BIN)/python -m workflow_scripts.commands.clean_intermediate $(OVERLAY) $(if $(YES),--yes)
 
 test: $(INSTALLED) browser ## all tests but those of the whole embedded study
-	$(BIN)/python -m pytest -n $(CORES) --dist loadfile
+	$(BIN)/python -m pytest -n $(CORES) --dist loadfile --no-loadscope-reorder
 
 test_study: $(INSTALLED) ## the embedded study from an empty folder, and what it must show
 	$(BIN)/python -m pytest tests/workflow/test_demo.py -m study

@@ -2,7 +2,8 @@
 
     python -m benchmarks.commands
 
-Clones the checkout's last commit, runs `make demo`, `make test` and `make test_study` there and appends a row each.
+Clones the checkout's last commit, runs `make demo`, `make test` and `make test_study` there and
+appends a row each.
 """
 
 import subprocess

@@ -21,11 +21,15 @@ HEADER = ["Measured", "Unit", "Value", "Baseline", "Ratio", "Target", "Hardware"
 def latest(rows):
     """Return the last row of each case and metric from the newest day of each GPU, or of the CPU.
 
-    What a day of measuring no longer has, such as a case that was renamed, is left out.
+    What a day of measuring no longer has, such as a case that was renamed, is left out; so is what
+    ran beside other work on a device that was also measured undisturbed.
     """
     device = rows["hardware"].mask(rows["hardware"].str.contains("cores"), "CPU")
     newest = rows[rows["date"] == rows.groupby(device)["date"].transform("max")]
-    return newest.drop_duplicates(["case", "metric", "hardware"], keep="last")
+    disturbed = newest["hardware"].str.contains("busy")
+    measured_quietly = (~disturbed).groupby(device).transform("any")
+    kept = newest[~(disturbed & measured_quietly)]
+    return kept.drop_duplicates(["case", "metric", "hardware"], keep="last")
 
 
 def table(rows):

@@ -12,6 +12,13 @@ ROOT = Path(__file__).resolve().parents[1]
 SHARED = ROOT.parent / "shared"
 
 
+def pytest_collection_modifyitems(items):
+    """Begin with what takes minutes, so that at the end no worker is left alone with it."""
+    folders = [item.path.relative_to(ROOT / "tests").parts[0] for item in items]
+    order = sorted(range(len(items)), key=lambda n: folders[n] not in ("workflow", "faults"))
+    items[:] = [items[n] for n in order]
+
+
 @pytest.fixture(scope="session")
 def shared():
     """Return a function that finds a file of the reference data beside the checkout."""
