@@ -59,8 +59,8 @@ clean_intermediate: $(INSTALLED) ## sizes of what can be computed again; YES=1 r
 test: $(INSTALLED) browser ## all tests but those of the whole embedded study
 	$(BIN)/python -m pytest -n $(CORES) --dist loadfile --no-loadscope-reorder
 
-test_study: $(INSTALLED) ## the embedded study from an empty folder, and what it must show
-	$(BIN)/python -m pytest tests/workflow/test_demo.py -m study
+test_study: $(INSTALLED) ## the embedded study from an empty folder, what it must show, and every setting
+	$(BIN)/python -m pytest tests/workflow -m study
 
 real: $(INSTALLED) ## the real images beside the checkout, in full
 	$(BIN)/python -m pytest tests/real -m 'real' -s

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import snakemake.api  # before its workflow, which imports it in turn
+import snakemake.common.configfile
 import snakemake.parser
 import snakemake.workflow
 import yaml
@@ -242,8 +243,9 @@ def footprint(overrides):
 
 @pytest.fixture(scope="module", autouse=True)
 def read_once():
-    """Read rules and cohort files once for all plans: half of a plan's time goes there."""
+    """Read rules, settings and cohort files once for all plans: most of a plan's time goes there."""
     parsed, cohort = {}, functools.cache(study.load_cohort)
+    settings = functools.cache(snakemake.common.configfile.load_configfile)
 
     def parse(path, workflow, linemap, rulecount):
         key = path.get_path_or_uri(secret_free=True), rulecount
@@ -257,6 +259,11 @@ def read_once():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(snakemake.workflow, "parse", parse)
         patch.setattr(study, "load_cohort", lambda name: copy.deepcopy(cohort(name)))
+        patch.setattr(
+            snakemake.common.configfile,
+            "load_configfile",
+            lambda path: copy.deepcopy(settings(path)),
+        )
         yield
 
 
@@ -265,6 +272,7 @@ def bases():
     return {}
 
 
+@pytest.mark.study  # the full study is planned once for every key
 @pytest.mark.parametrize(("name", "value"), list(leaves(CONFIG)), ids=lambda x: str(x)[:40])
 def test_flipping_a_key_changes_a_job(name, value, bases):
     beside = BESIDE.get(name) or BESIDE.get(name.split(".")[0], {})

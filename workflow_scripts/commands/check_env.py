@@ -68,7 +68,6 @@ def attention(wanted, on, width):
     kind = ("cuda" if here else "cpu", torch.float16 if here else torch.float32, width)
     said = {name: backend.missing(*kind) for name, backend in BACKENDS.items()}
     lacking = "; ".join(f"{name}: {why}" for name, why in said.items() if why)
-    logging.getLogger("virtues_core.attention.api").setLevel(logging.ERROR)
     try:
         probe = torch.empty(1, 1, 1, width, dtype=kind[1], device=kind[0])
         chosen = select(wanted, probe).__name__.rpartition(".")[2]
@@ -167,6 +166,8 @@ def _said(command):
 def main(snakemake):
     """Print one line per fact; an InputError names what keeps the study from running."""
     params = snakemake.params
+    # What a choice of backend logs stands in the one line about attention.
+    logging.getLogger("virtues_core.attention.api").setLevel(logging.ERROR)
     answers = [
         packages(),
         device(params.device),
