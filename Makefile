@@ -16,7 +16,7 @@ OVERLAY = $(if $(STUDY),--configfile $(STUDY))
 # They write nothing that a run under way would miss.
 ASKED = --cores 1 --nolock --quiet rules progress host reason $(OVERLAY)
 
-.PHONY: help install browser demo plan check_env verify_data report clean_intermediate test test_study cluster \
+.PHONY: help install browser demo plan check_env verify_data report clean_intermediate test test_study twice cluster \
   faults unlock real rulegraph lint conda audit clean
 
 help:
@@ -61,6 +61,9 @@ test: $(INSTALLED) browser ## all tests but those of the whole embedded study
 
 test_study: $(INSTALLED) ## the embedded study from an empty folder, what it must show, and every setting
 	$(BIN)/python -m pytest tests/workflow -m study
+
+twice: $(INSTALLED) ## the embedded study in two folders, compared byte by byte
+	$(BIN)/python -m pytest tests/workflow/test_two_runs.py -m nightly -rP
 
 real: $(INSTALLED) ## the real images beside the checkout, in full
 	$(BIN)/python -m pytest tests/real -m 'real' -s

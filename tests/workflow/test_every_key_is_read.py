@@ -243,7 +243,7 @@ def footprint(overrides):
 
 @pytest.fixture(scope="module", autouse=True)
 def read_once():
-    """Read rules, settings and cohort files once for all plans: most of a plan's time goes there."""
+    """Read rules, settings and cohort files once: much of the time of a plan goes there."""
     parsed, cohort = {}, functools.cache(study.load_cohort)
     settings = functools.cache(snakemake.common.configfile.load_configfile)
 
