@@ -170,6 +170,7 @@ def build(files, params):
         excluded=pd.read_csv(files.exclusions).to_dict("records"),
         cards=tissue_cards(cohort, files.stains, markers, shown, colours, params.own["pictures"]),
         tissues=len(cohort.table),
+        cells=len(cells),
         stains=markers[markers["stain"]].to_dict("records"),
         plot=pictures.calibration_plot(markers),
         own=params.own,
