@@ -60,7 +60,7 @@ test: $(INSTALLED) browser ## all tests but those of the whole embedded study
 	$(BIN)/python -m pytest -n $(CORES) --dist loadfile --no-loadscope-reorder
 
 test_study: $(INSTALLED) ## the embedded study from an empty folder, what it must show, and every setting
-	$(BIN)/python -m pytest tests/workflow -m study
+	$(BIN)/python -m pytest tests/workflow -m study -n $(CORES) --dist loadfile
 
 twice: $(INSTALLED) ## the embedded study in two folders, compared byte by byte
 	$(BIN)/python -m pytest tests/workflow/test_two_runs.py -m nightly -rP

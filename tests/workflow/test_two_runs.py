@@ -15,7 +15,17 @@ import pytest
 pytestmark = pytest.mark.nightly
 # docs/reproducibility.md says why of each.
 EXEMPT = ("logs", "benchmarks", "report", "figures/fig1e")
-TIMES_AND_PLACES = {"seconds", "url"}  # of a training, and of a file that was retrieved
+# How long a training took, where a simulated archive lies, and what code was checked out.
+TIMES_AND_PLACES = {
+    "seconds",
+    "url",
+    "self",
+    "download_url",
+    "commit",
+    "dirty",
+    "uncommitted_changes",
+}
+RECORDS = ("metrics.json", "retrieved.json", "record.json")
 
 
 def without(value, keys):
@@ -29,12 +39,11 @@ def without(value, keys):
 
 def content(path):
     """Return what two runs must have in common of a file."""
-    if path.name in ("metrics.json", "retrieved.json"):
+    if path.name in RECORDS:
         return without(json.loads(path.read_text()), TIMES_AND_PLACES)
     if path.name == "manifest.json":  # it has the checksums of those
-        manifest = json.loads(path.read_text())
-        named = ("metrics.json", "retrieved.json")
-        kept = {k: v for k, v in manifest["inputs"].items() if not k.endswith(named)}
+        manifest = without(json.loads(path.read_text()), TIMES_AND_PLACES)
+        kept = {k: v for k, v in manifest["inputs"].items() if not k.endswith(RECORDS)}
         return manifest | {"inputs": kept}
     if path.name == "claims.csv":
         table = pd.read_csv(path, dtype=str, keep_default_na=False)
