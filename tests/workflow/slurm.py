@@ -226,6 +226,11 @@ def wait_until(condition, what, seconds=PATIENCE):
         time.sleep(0.1)
 
 
+def goes_to_the_cluster(job):
+    """Tell whether a planned job is submitted; to a plan without a cluster all jobs are local."""
+    return not job.rule.norun and job.rule.name not in job.rule.workflow._localrules
+
+
 def recorded_jobs(folder):
     """Return what SLURM recorded of the jobs run in a folder, in order of submission.
 

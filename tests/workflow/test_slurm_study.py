@@ -28,7 +28,7 @@ def test_the_embedded_study_runs_to_its_report(cluster, checkout, snakemake):
     command = ("--profile", "slurm", "all", "--configfile", "demo/study.yaml", *OFTEN)
     run = snakemake(folder, *command, timeout=NIGHT)
     planned = planned_jobs([folder / "demo/study.yaml"])
-    remote = [job for job in planned if not job.is_local]
+    remote = [job for job in planned if slurm.goes_to_the_cluster(job)]
     submitted = slurm.recorded_jobs(folder)
     states = Counter(job["JobState"] for job in submitted)
     again = len(submitted) - len({job["Comment"] for job in submitted})
