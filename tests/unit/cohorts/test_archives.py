@@ -208,3 +208,15 @@ def test_an_inner_archive_larger_than_the_disk_is_told(tmp_path, monkeypatch):
     monkeypatch.setattr(archives.shutil, "disk_usage", lambda folder: SimpleNamespace(free=999))
     with pytest.raises(InputError, match="inner.zip unpacks to 1000 bytes and .* has 999 free"):
         open_inner(open_archive(tmp_path / "outer.zip")[0], tmp_path)
+
+
+def test_a_link_in_a_7z_leads_nowhere_else(tmp_path):
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (tmp_path / "link").symlink_to(outside)
+    with py7zr.SevenZipFile(tmp_path / "x.7z", "w") as archive:
+        archive.write(tmp_path / "link", "link")
+        archive.writestr(b"planted", "link/planted.txt")
+    with pytest.raises(InputError, match="x.7z is damaged or truncated .*retrieve it again"):
+        open_archive(tmp_path / "x.7z")
+    assert not list(outside.iterdir())
