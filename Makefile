@@ -16,8 +16,8 @@ OVERLAY = $(if $(STUDY),--configfile $(STUDY))
 # They write nothing that a run under way would miss.
 ASKED = --cores 1 --nolock --quiet rules progress host reason $(OVERLAY)
 
-.PHONY: help install browser demo plan check_env verify_data report clean_intermediate test test_study twice cluster \
-  faults unlock real rulegraph lint conda audit clean
+.PHONY: help install browser demo plan check_env verify_data report clean_intermediate test test_study twice \
+  test_conda cluster faults unlock real rulegraph lint conda audit clean
 
 help:
 	@grep -E '^[a-z_]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## */	/' | expand -t 20
@@ -64,6 +64,9 @@ test_study: $(INSTALLED) ## the embedded study from an empty folder, what it mus
 
 twice: $(INSTALLED) ## the embedded study in two folders, compared byte by byte
 	$(BIN)/python -m pytest tests/workflow/test_two_runs.py -m nightly -rP
+
+test_conda: $(INSTALLED) ## the environment of --sdm conda, made anew, and a target in it
+	$(BIN)/python -m pytest tests/workflow/test_conda.py -m 'nightly or not nightly' -rP
 
 real: $(INSTALLED) ## the real images beside the checkout, in full
 	$(BIN)/python -m pytest tests/real -m 'real' -s

@@ -1,7 +1,5 @@
 """Every way to install the study gives the versions of the lock file."""
 
-import json
-import os
 import re
 import subprocess
 import tomllib
@@ -57,24 +55,3 @@ def test_gpu_extras_are_what_the_code_asks_for():
     assert re.search(rf"^flash-attn>={re.escape(oldest)}\b", extras, re.M)
     triton = next(line for line in LOCK if line.startswith("triton=="))
     assert tuple(map(int, re.findall(r"\d+", triton)[:2])) >= missing.TRITON
-
-
-def test_with_conda_every_script_has_the_environment(tmp_path, monkeypatch, snakemake):
-    """A stand-in for conda answers what a dry run asks it; nothing is installed."""
-    (tmp_path / "bin").mkdir()
-    conda = tmp_path / "bin/conda"
-    facts = {"conda_prefix": str(tmp_path), "platform": "linux-64", "root_prefix": str(tmp_path)}
-    answers = {
-        "info": json.dumps(facts),
-        "--version": "conda 25.1.0",
-        "config": json.dumps({"get": {"channel_priority": "strict"}}),
-    }
-    cases = "".join(f"{word}) echo '{answer}';;\n" for word, answer in answers.items())
-    conda.write_text(f'#!/bin/sh\ncase "$1" in\n{cases}esac\n')
-    conda.chmod(0o755)
-    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
-    run = snakemake(ROOT, "-n", "--nolock", "--sdm", "conda", "--cores", "1", "tableS1")
-    assert run.returncode == 0, run.stderr[-2000:]
-    assert "Conda environment envs/virtues-study.yaml will be created" in run.stdout + run.stderr
-    without = snakemake(ROOT, "-n", "--nolock", "--cores", "1", "tableS1")
-    assert without.returncode == 0 and "virtues-study.yaml" not in without.stdout + without.stderr
