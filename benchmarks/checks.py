@@ -21,7 +21,7 @@ LENGTHS = {
     "128 markers": [128, 128],
     "129 markers": [129],
     "200 markers": [200, 200],
-    "long among short": [3, 200, 1, 128, 129, 5],
+    "long among short": [3, 200, 1, 128, 129, 5, 60, 64, 100],
     "41 markers": [41] * 7,
     "hundreds, ragged": torch.randint(
         1, 18, (200,), generator=torch.Generator().manual_seed(3)

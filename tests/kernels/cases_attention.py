@@ -9,7 +9,9 @@ import torch
 from benchmarks.checks import LEAST, LENGTHS, by, errors, make, repeated, results
 from virtues_core.attention import attend, attend_packed, triton_short
 
-DTYPES = [torch.float32, torch.float16, torch.bfloat16]
+DTYPES = [torch.float16, torch.bfloat16]
+# The interpreter shows the arithmetic without rounding; compiled, the kernel takes halves alone.
+EXACT = torch.float16 if torch.cuda.is_available() else torch.float32
 
 
 def check(backend, qkv, layout):
@@ -26,13 +28,13 @@ def check(backend, qkv, layout):
         torch.testing.assert_close(ours, reference, atol=4 * rounding, rtol=4 * unit, msg=name)
 
 
-@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("dtype", sorted({EXACT, *DTYPES}, key=str), ids=str)
 @pytest.mark.parametrize("name", LENGTHS)
 def test_triton(name, dtype, device):
     check("triton", *make(LENGTHS[name], device, dtype))
 
 
-@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
 @pytest.mark.parametrize("name", LENGTHS)
 def test_flash(name, dtype, device):
     if device == "cpu":
@@ -43,20 +45,20 @@ def test_flash(name, dtype, device):
 @pytest.mark.parametrize("head_width", [4, 12, 64])
 @pytest.mark.parametrize("shuffled", [False, True])
 def test_widths_and_orders(head_width, shuffled, device):
-    made = make([5, 61, 2, 1], device, torch.float32, 3, head_width, shuffled)
+    made = make([5, 61, 2, 1], device, EXACT, 3, head_width, shuffled)
     check("triton", *made)
 
 
-@pytest.mark.parametrize("lengths", [[5, 40, 3], [5, 140, 3]], ids=["short", "one long"])
+@pytest.mark.parametrize("lengths", [[5, 40, 3], [5, 140, 3, 100, 40]], ids=["short", "one long"])
 def test_every_number_is_written_and_repeats(lengths, device):
-    qkv, layout = make(lengths, device, torch.float32)
+    qkv, layout = make(lengths, device, EXACT)
     assert repeated(lambda: results(by("triton"), qkv, layout, qkv.dtype))
 
 
 def test_gradient_of_any_strides(device):
-    qkv, layout = make([5, 40, 3], device, torch.float32)
+    qkv, layout = make([5, 40, 3], device, EXACT)
     out = attend_packed(*qkv.unbind(1), layout, "triton")
-    direction = torch.randn(16, 2, 48, device=device).permute(2, 1, 0)
+    direction = torch.randn(16, 2, 48, device=device, dtype=EXACT).permute(2, 1, 0)
     assert direction.shape == out.shape and direction.stride(2) != 1
     (gradient,) = torch.autograd.grad(out, qkv, direction, retain_graph=True)
     (expected,) = torch.autograd.grad(out, qkv, direction.contiguous())
@@ -68,7 +70,7 @@ def test_gradient_of_any_strides(device):
 
 
 def test_custom_operators_are_well_formed(device):
-    qkv, layout = make([5, 40, 3], device, torch.float32)
+    qkv, layout = make([5, 40, 3], device, EXACT)
     tiles = layout.tiles
     arguments = (*qkv.unbind(1), tiles.tokens, tiles.sequences, True)
     # Traced backward passes are compared in test_compiled.
@@ -84,12 +86,13 @@ def test_compiled(device):
         return attend_packed(*(2 * qkv).unbind(1), layout, "triton").square().sum()
 
     compiled = torch.compile(attention, backend="aot_eager", fullgraph=True)
-    qkv, layout = make([5, 40, 3], device, torch.float32)
+    qkv, layout = make([5, 40, 3], device, EXACT)
     gradients = [torch.autograd.grad(f(qkv, layout), qkv)[0] for f in (attention, compiled)]
     torch.testing.assert_close(*gradients)
 
 
 def test_equal_lengths(device):
-    q, k, v = torch.randn(3, 5, 12, 2, 16, device=device)
+    q, k, v = torch.randn(3, 5, 12, 2, 16, device=device, dtype=EXACT)
     expected = attend(q, k, v, "reference")
-    torch.testing.assert_close(attend(q, k, v, "triton"), expected, atol=1e-5, rtol=0)
+    close = 20 * torch.finfo(EXACT).eps
+    torch.testing.assert_close(attend(q, k, v, "triton"), expected, atol=close, rtol=0)

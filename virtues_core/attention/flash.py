@@ -4,17 +4,23 @@ From the package flash-attn where it is installed, else from PyTorch. Both give 
 every time under torch.use_deterministic_algorithms(True).
 """
 
+import logging
+
 import torch
 from torch import Tensor
+from torch.nn.attention.varlen import varlen_attn
 
+from virtues_core.attention import missing
 from virtues_core.attention.layout import Layout
 from virtues_core.attention.sdpa import attend  # noqa: F401  PyTorch takes FlashAttention there
 
-try:
-    from flash_attn import flash_attn_varlen_func
-except ImportError:
-    flash_attn_varlen_func = None
-    from torch.nn.attention.varlen import varlen_attn
+logger = logging.getLogger(__name__)
+flash_attn_varlen_func = None
+if missing.flash_attn() is None:
+    try:
+        from flash_attn import flash_attn_varlen_func
+    except ImportError as error:  # built for another PyTorch, say
+        logger.warning("flash-attn cannot be imported (%s): PyTorch's own is used", error)
 
 
 def attend_packed(q: Tensor, k: Tensor, v: Tensor, layout: Layout) -> Tensor:

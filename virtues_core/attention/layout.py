@@ -13,9 +13,11 @@ from torch import Tensor
 
 from virtues_core.records import TensorRecord
 
-TILES = (64, 128)  # tokens of a tile; a longer sequence goes to another backend
-# A tile of twice the tokens takes twice the products per token, so it has to spare many slots.
-FEWER = 0.8
+# Tokens of a tile; a longer sequence goes to another backend. The larger tile takes twice the
+# products for each token and leaves a GPU room for fewer at a time: for sequences that need it.
+TILES = (64, 128)
+# Where fewer tokens are in short sequences, to set the long ones apart costs more than tiles spare.
+FEW = 0.5
 
 
 @dataclass(frozen=True)
@@ -46,7 +48,7 @@ class Layout(TensorRecord):
     max_length: int
     slots: Tensor | None  # int64 [N], slot of each packed token; None: 0, 1, 2, ... and no padding
     buckets: tuple[Bucket, ...]
-    tiles: Tiles | None  # None: no sequence fits a tile
+    tiles: Tiles | None  # None: no sequence fits a tile, or too few do
 
     @property
     def padded(self) -> int:
@@ -100,7 +102,7 @@ def _bucket_size(lengths: Tensor) -> Tensor:
 
 def _plan_tiles(lengths: Tensor, order: Tensor | None) -> Tiles | None:
     short = lengths <= TILES[-1]
-    if not short.any():
+    if lengths[short].sum() < FEW * lengths.sum():
         return None
     count = lengths.numpy()
     order = np.arange(count.sum()) if order is None else order.numpy()
@@ -111,7 +113,8 @@ def _plan_tiles(lengths: Tensor, order: Tensor | None) -> Tiles | None:
         is_short = short.numpy()[sequence]
         long_tokens = torch.from_numpy(order[~is_short])
         order, sequence, count = order[is_short], sequence[is_short], count[short.numpy()]
-    size, begins = _bin(np.concatenate([[0], count.cumsum()]))
+    size = next(size for size in TILES if size >= count.max())
+    begins = _begins(np.concatenate([[0], count.cumsum()]), size)
     fill = np.diff(begins, append=len(order))
     slots = np.arange(len(order)) + np.repeat(size * np.arange(len(begins)) - begins, fill)
     filled = np.full((2, len(begins) * size), -1, dtype=np.int32)
@@ -120,19 +123,8 @@ def _plan_tiles(lengths: Tensor, order: Tensor | None) -> Tiles | None:
     return Tiles(*torch.from_numpy(filled).view(2, -1, size), long, long_tokens)
 
 
-def _bin(offsets: np.ndarray) -> tuple[int, np.ndarray]:
-    """Return the size of the tiles and where each begins among the tokens in sequence order."""
-    fitting = [size for size in TILES if size >= np.diff(offsets).max()]
-    size, *larger = fitting
-    begins = _begins(offsets, size)
-    for other in larger:
-        fewer = _begins(offsets, other)
-        if other * len(fewer) < FEWER * size * len(begins):
-            size, begins = other, fewer
-    return size, begins
-
-
 def _begins(offsets: np.ndarray, size: int) -> np.ndarray:
+    """Return where each tile begins among the tokens in sequence order."""
     # Only the step from tile to tile has to wait for the one before.
     following = (np.searchsorted(offsets, offsets[:-1] + size, side="right") - 1).tolist()
     firsts, sequence = [], 0

@@ -17,8 +17,6 @@ from virtues_core.attention import api
 from virtues_core.attention.layout import Layout
 from virtues_core.attention.sdpa import attend  # noqa: F401  sequences of equal length need no tiles
 
-# In float32, three products of tensor cores that together round like one in float32.
-PRECISION = tl.constexpr("tf32x3")
 LOG2_E = tl.constexpr(1.4426950408889634)
 SMALLEST = 16  # the least width of a product on tensor cores
 
@@ -149,7 +147,7 @@ def _write(array, x, token, exists, head, token_stride, head_stride, WIDTH):
 @triton.jit
 def _probabilities(q, k, together, scale):
     """Return the softmax of the scores, float32 [SIZE, SIZE]."""
-    scores = tl.dot(q, tl.trans(k), input_precision=PRECISION) * (scale * LOG2_E)
+    scores = tl.dot(q, tl.trans(k)) * (scale * LOG2_E)
     scores = tl.where(together, scores, float("-inf"))
     powers = tl.exp2(scores - tl.max(scores, 1)[:, None])
     return powers / tl.sum(powers, 1)[:, None]
@@ -167,7 +165,7 @@ def _forward(
     keys = _read(k, token, exists, head, k_token, k_head, WIDTH, UPCAST)
     values = _read(v, token, exists, head, v_token, v_head, WIDTH, UPCAST)
     p = _probabilities(queries, keys, together, scale)
-    result = tl.dot(p.to(values.dtype), values, input_precision=PRECISION)
+    result = tl.dot(p.to(values.dtype), values)
     _write(out, result, token, exists, head, out_token, out_head, WIDTH)
 
 
@@ -185,14 +183,14 @@ def _backward(
     values = _read(v, token, exists, head, v_token, v_head, WIDTH, UPCAST)
     grads = _read(grad, token, exists, head, grad_token, grad_head, WIDTH, UPCAST)
     p = _probabilities(queries, keys, together, scale)
-    dvalues = tl.dot(tl.trans(p.to(grads.dtype)), grads, input_precision=PRECISION)
+    dvalues = tl.dot(tl.trans(p.to(grads.dtype)), grads)
     _write(dv, dvalues, token, exists, head, dv_token, dv_head, WIDTH)
-    dp = tl.dot(grads, tl.trans(values), input_precision=PRECISION)
+    dp = tl.dot(grads, tl.trans(values))
     ds = p * (dp - tl.sum(p * dp, 1)[:, None]) * scale
     ds = ds.to(queries.dtype)
-    dqueries = tl.dot(ds, keys, input_precision=PRECISION)
+    dqueries = tl.dot(ds, keys)
     _write(dq, dqueries, token, exists, head, dq_token, dq_head, WIDTH)
-    dkeys = tl.dot(tl.trans(ds), queries, input_precision=PRECISION)
+    dkeys = tl.dot(tl.trans(ds), queries)
     _write(dk, dkeys, token, exists, head, dk_token, dk_head, WIDTH)
 
 

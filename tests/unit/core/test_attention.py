@@ -1,6 +1,8 @@
 """The backends agree with each other and with attention written as one masked product."""
 
 import logging
+from importlib.metadata import PackageNotFoundError
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -127,13 +129,15 @@ def test_tiles_are_filled_greedily():
     assert (tokens >= 0).sum(1).tolist() == [64, 61, 4, 64]
 
 
-@pytest.mark.parametrize("length, size", [(9, 64), (21, 64), (41, 128), (64, 64), (65, 128)])
+@pytest.mark.parametrize("length, size", [(9, 64), (41, 64), (64, 64), (65, 128)])
 def test_size_of_tiles(length, size):
     assert plan_layout(torch.full((300,), length)).tiles.tokens.shape[1] == size
 
 
-def test_long_sequences_alone_need_no_tiles():
+def test_few_short_sequences_get_no_tiles():
     assert plan_layout(torch.tensor([129, 300])).tiles is None
+    assert plan_layout(torch.tensor([300] + [1] * 299)).tiles is None
+    assert plan_layout(torch.tensor([300] + [1] * 300)).tiles is not None
 
 
 def test_choice_is_logged_once_with_its_reason(caplog, fresh_choice):
@@ -179,9 +183,8 @@ def test_missing_backend(monkeypatch, caplog, fresh_choice):
     "name, dtype, width, hidden, sentence",
     [
         ("triton", torch.float16, 64, "triton", "the package triton is missing"),
-        ("triton", torch.float64, 64, "", "float16, bfloat16 or float32, not float64"),
-        ("triton", torch.bfloat16, 160, "", "at most 128 features in bfloat16, not 160"),
-        ("triton", torch.float32, 128, "", "at most 64 features in float32, not 128"),
+        ("triton", torch.float32, 64, "", "it takes float16 or bfloat16, not float32"),
+        ("triton", torch.bfloat16, 160, "", "at most 128 features, not 160"),
         ("triton", torch.float16, 64, "", "a CUDA device is missing, the tensors are on cpu"),
         ("flash", torch.float32, 64, "", "it takes float16 or bfloat16, not float32"),
         ("flash", torch.float16, 12, "", "a multiple of 8 features up to 256, not 12"),
@@ -201,7 +204,48 @@ def test_old_versions_are_refused(monkeypatch):
     monkeypatch.setattr(missing, "version", lambda package: "2.1.0")
     monkeypatch.setattr(missing, "_gpu", lambda device_type: None)
     assert "triton 2.1.0 is older than 3.6" in missing.for_triton("cuda", torch.float16, 64)
-    assert "flash-attn 2.1.0 is older than 2.5" in missing.for_flash("cuda", torch.float16, 64)
+    old = "flash-attn 2.1.0 is older than 2.5, and torch was built without FlashAttention"
+    monkeypatch.setattr(torch.backends.cuda, "is_flash_attention_available", lambda: False)
+    assert missing.for_flash("cuda", torch.float16, 64) == old
+    # PyTorch's own takes its place where there is one.
+    monkeypatch.setattr(torch.backends.cuda, "is_flash_attention_available", lambda: True)
+    assert missing.for_flash("cuda", torch.float16, 64) is None
+
+
+def test_a_module_that_no_package_of_its_name_brought(monkeypatch):
+    def unknown(package):
+        raise PackageNotFoundError(package)
+
+    monkeypatch.setattr(missing, "find_spec", lambda package: 1)
+    monkeypatch.setattr(missing, "version", unknown)
+    assert missing.flash_attn() == "flash-attn of unknown version is older than 2.5"
+    lack = missing.for_triton("cuda", torch.float16, 64)
+    assert lack == "triton of unknown version is older than 3.6"
+
+
+@pytest.mark.parametrize("room, widest", [(99, 64), (163, 128), (227, 128)])
+def test_heads_that_the_memory_of_a_multiprocessor_holds(room, widest, monkeypatch):
+    monkeypatch.delenv("TRITON_INTERPRET", raising=False)
+    monkeypatch.setattr(missing, "find_spec", lambda package: 1)
+    monkeypatch.setattr(missing, "_release", lambda package: missing.TRITON)
+    monkeypatch.setattr(missing, "_gpu", lambda device_type: None)
+    monkeypatch.setattr(missing, "compiler", lambda: None)
+    properties = SimpleNamespace(shared_memory_per_multiprocessor=(room + 1) * 1024)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda: properties)
+    assert missing.for_triton("cuda", torch.float16, 64) is None
+    lack = missing.for_triton("cuda", torch.float16, 128)
+    needed = f"heads of 128 need 160 KB of shared memory, and the GPU has {room}"
+    assert lack == (None if widest == 128 else needed)
+
+
+def test_headers_of_python_are_looked_for(monkeypatch, tmp_path):
+    monkeypatch.setenv("CC", "cc")
+    monkeypatch.setattr(missing.sysconfig, "get_paths", lambda: {"include": str(tmp_path)})
+    assert missing.compiler() == (
+        f"Python.h is missing in {tmp_path}, which triton needs to start a kernel"
+    )
+    (tmp_path / "Python.h").touch()
+    assert missing.compiler() is None
 
 
 @pytest.mark.parametrize(
