@@ -7,6 +7,7 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from virtues_core import tile_origins
+from workflow_scripts.common.device import check_bfloat16
 from workflow_scripts.common.job import log
 
 
@@ -19,6 +20,7 @@ def fine_tune(summaries, head, crops, classes, settings, seed):
     """
     torch.manual_seed(seed)
     device = summaries.tokens.device
+    check_bfloat16(device.type)
     weights = [summaries.tokens, *summaries.model.encoder.parameters(), *head.parameters()]
     optimiser = torch.optim.AdamW(
         weights, lr=settings["learning_rate"], weight_decay=settings["weight_decay"]

@@ -6,6 +6,8 @@ import torch
 
 from workflow_scripts.common.errors import InputError
 
+BFLOAT16 = (8, 0)  # compute capability
+
 
 def check_device(device, gpus=1):
     """Refuse to fall back silently to a CPU, or to fewer GPUs, when the study asks for some."""
@@ -18,6 +20,16 @@ def check_device(device, gpus=1):
         raise InputError(
             f"config.yaml: {gpus} GPUs of a node were asked for but torch sees "
             f"{torch.cuda.device_count()}; lower pretrain.processes, or run where they are"
+        )
+
+
+def check_bfloat16(device, instead=""):
+    """Refuse a GPU that computes bfloat16 not at all or by detours; `instead` is what to set."""
+    if device == "cuda" and (found := torch.cuda.get_device_capability()) < BFLOAT16:
+        has, needed = (".".join(map(str, capability)) for capability in (found, BFLOAT16))
+        raise InputError(
+            f"{torch.cuda.get_device_name()} has compute capability {has}, and bfloat16 needs "
+            f"{needed} or later; {instead}run on such a GPU"
         )
 
 

@@ -47,8 +47,10 @@ class Batches:
     time nor memory hangs on who gets the crops of the largest panel.
     """
 
-    def __init__(self, dataset, steps, settings, rank=0, processes=1):
+    def __init__(self, dataset, steps, settings, rank=0, processes=1, pinned=False):
+        """`pinned`: in memory from which a GPU takes them while it computes."""
         self.dataset, self.steps, self.rank, self.processes = dataset, steps, rank, processes
+        self.pinned = pinned
         self.batch, self.workers = settings["batch"], settings["workers"]
         self.per_step = -(-(self.batch // processes) // settings["micro_batch"])
         self.panels = dataset.crops.panel_sizes() if steps else None
@@ -66,7 +68,7 @@ class Batches:
             batch_size=None,
             sampler=(cut for step in range(first_step, self.steps) for cut in self.numbers(step)),
             num_workers=self.workers,
-            pin_memory=torch.cuda.is_available(),
+            pin_memory=self.pinned,
             worker_init_fn=leave_signals_to_the_training,
             # Its own: a loader draws a number when it starts, and a resumed run starts one more.
             generator=torch.Generator(),

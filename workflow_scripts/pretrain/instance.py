@@ -111,7 +111,8 @@ def read_crops(job, accessions, processes):
     steps = total_steps(settings, len(crops)) if len(crops) else 0
     on_gpu = job["device"] == "cuda"
     dataset = MicroBatches(crops, job["model"]["patch"], settings["mask_ratio"], round_up=on_gpu)
-    return crops, Batches(dataset, steps, settings, processes.rank, processes.size)
+    hands = processes.rank, processes.size
+    return crops, Batches(dataset, steps, settings, *hands, pinned=on_gpu)
 
 
 def fingerprint(job):

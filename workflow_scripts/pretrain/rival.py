@@ -37,7 +37,8 @@ def train_rival(job, processes=None):
     if not len(crops):
         log.warning("no sub-image can be trained on: the weights stay as they were drawn")
     steps = total_steps(settings, len(crops)) if len(crops) else 0
-    batches = Batches(training.dataset, steps, settings, processes.rank, processes.size)
+    hands = processes.rank, processes.size
+    batches = Batches(training.dataset, steps, settings, *hands, pinned=device == "cuda")
     torch.manual_seed(settings["seed"])
     training.build(steps)
     training.model.to(device)

@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 
 from virtues_core import VirTues, VirTuesConfig, pack
-from workflow_scripts.common.device import check_device, repeat_every_bit
+from workflow_scripts.common.device import check_bfloat16, check_device, repeat_every_bit
 from workflow_scripts.common.rivals.camae import Camae, CamaeConfig, parameter_count
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -52,6 +52,7 @@ def measure(model, settings, markers, run):
     new process grew at most from before there was a model. On a GPU the pass is in bfloat16.
     """
     check_device(run["device"])
+    check_bfloat16(run["device"])
     # Not multiprocessing: that would import the rule's script in the new process as well.
     done = subprocess.run(
         [sys.executable, "-m", "workflow_scripts.scaling.cost"],

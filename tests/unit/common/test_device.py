@@ -7,7 +7,7 @@ import pytest
 import torch
 from snakemake.iocontainers import Params
 
-from workflow_scripts.common.device import check_device, repeat_every_bit
+from workflow_scripts.common.device import check_bfloat16, check_device, repeat_every_bit
 from workflow_scripts.common.errors import InputError
 from workflow_scripts.common.job import run
 
@@ -27,6 +27,20 @@ def test_a_missing_gpu_is_an_error_and_no_fallback():
     with pytest.raises(InputError, match="device: cuda was asked for but torch sees no GPU"):
         check_device("cuda")
     check_device("cpu")
+
+
+def test_a_gpu_without_bfloat16_is_refused(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "Tesla V100")
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: (7, 0))
+    with pytest.raises(InputError) as refused:
+        check_bfloat16("cuda", "set pretrain.precision: fp16, or ")
+    assert str(refused.value) == (
+        "Tesla V100 has compute capability 7.0, and bfloat16 needs 8.0 or later; "
+        "set pretrain.precision: fp16, or run on such a GPU"
+    )
+    check_bfloat16("cpu")
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: (8, 0))
+    check_bfloat16("cuda")
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from itertools import islice
 
 import torch
 
+from workflow_scripts.common.device import check_bfloat16
 from workflow_scripts.common.errors import InputError
 from workflow_scripts.common.job import log
 from workflow_scripts.common.training.gradients import accumulate_gradients, flat_gradients
@@ -51,6 +52,8 @@ def train(
     """
     processes, watch = processes or Processes(), watch or Watch()
     precision = settings["precision"] if device == "cuda" else "fp32"
+    if precision == "bf16":
+        check_bfloat16(device, "set pretrain.precision: fp16, or ")
     dtype = {"fp16": torch.float16, "bf16": torch.bfloat16, "fp32": torch.float32}[precision]
     optimizer = make_optimizer(model, settings)
     gradients = flat_gradients(model)
