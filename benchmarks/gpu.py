@@ -1,6 +1,6 @@
 """Build, check and time everything on a GPU, within eight minutes.
 
-    python -m benchmarks.gpu [--dry]
+    python -m benchmarks.gpu [--dry] [--sections 'training step' encoder]
 
 Kernels are compiled, checked in bf16 and fp16 against float32, and timed: the two ceilings, marker
 attention, a training step and the encoder beside the paper's scheme, numbers of channels, marker
@@ -11,7 +11,6 @@ too, and appends nothing.
 """
 
 import argparse
-import gc
 import logging
 import sys
 import tempfile
@@ -21,10 +20,10 @@ from pathlib import Path
 
 import torch
 
-from benchmarks import attention, gpu_checks, gpu_times
+from benchmarks import attention, checks, gpu_checks, gpu_times
 from benchmarks.common import RESULTS, append, cpu
 from benchmarks.gpu_bench import PAPER, TINY, Bench
-from benchmarks.timing import Device, Unfit, find_gpu
+from benchmarks.timing import Device, Unfit, find_gpu, give_memory_back
 from workflow_scripts.common.device import repeat_every_bit
 
 LIMIT = 420  # seconds after which no further section is begun, of the 480 that all may take
@@ -34,6 +33,7 @@ SECTIONS = {
     "kernels against float32": gpu_checks.check_kernels,
     "marker attention": gpu_times.marker_attention,
     "training step": partial(gpu_times.models, task="step"),
+    "parts of a step": gpu_times.by_part,
     "models against float32": gpu_checks.check_models,
     "numbers of the published code": gpu_checks.check_golden,
     "waits": gpu_checks.check_waits,
@@ -55,38 +55,47 @@ def usable(kind):
     return [name for name, lack in lacks.items() if lack is None]
 
 
+def running(bench):
+    """Return those of the bench's backends that attend at all; what stops another is a failure."""
+    found = []
+    for name in bench.backends:
+        with bench.going_on(f"attention, {name}"):
+            qkv, layout = checks.make([5, 41], bench.kind, torch.bfloat16, head_width=64)
+            checks.results(checks.by(name), qkv, layout, qkv.dtype)
+            found.append(name)
+    return found
+
+
 def run(bench, sections, path, hardware, limit=LIMIT, clock=time.monotonic):
     """Run the sections in turn and append their rows to `path`; returns all rows as written."""
-    begun, written = clock(), []
+    begun, written, left = clock(), [], list(sections)
     for name, section in sections.items():
+        left.remove(name)
         if clock() - begun > limit:
             print(f"{name}: left out, as {limit} s are used up; run it on a faster machine.")
             continue
         print(f"-- {name}, after {clock() - begun:.0f} s", flush=True)
-        try:
-            rows = section(bench)
-        except Exception as error:  # the other sections are still worth their time
-            bench.failures.append(f"{name}: {in_words(error)}")
-            logging.debug("%s failed", name, exc_info=True)
-            continue
-        finally:
-            if bench.kind == "cuda":
-                give_memory_back()
-        written += append("gpu", rows, PACKAGES, hardware, path)
+        with bench.going_on(name):
+            written += append("gpu", section(bench), PACKAGES, hardware, path)
+        if bench.kind == "cuda" and not usable_still():
+            names = " ".join(f"'{other}'" for other in left)
+            bench.failures.append(
+                f"{name}: the GPU takes nothing more from this process; for what is left start "
+                f"python -m benchmarks.gpu --sections {names}"
+            )
+            break
     return written
 
 
-def give_memory_back():
-    """Forget what a section has compiled, and free what it held on the GPU."""
+def usable_still():
+    """Forget what a section compiled and held; tells whether the GPU is still at hand for that."""
     torch._dynamo.reset()
-    gc.collect()
-    torch.cuda.empty_cache()
-
-
-def in_words(error):
-    """Return the first line of an error; a sentence of ours needs no name of its type."""
-    text = (str(error).strip().splitlines() or ["no message"])[0]
-    return text if isinstance(error, Unfit) else f"{type(error).__name__}: {text}"
+    try:
+        torch.cuda.synchronize()
+        give_memory_back()
+    except RuntimeError:  # after an access to memory that is not there, say, everything fails
+        return False
+    return True
 
 
 def hardware_of(device):
@@ -99,7 +108,13 @@ def hardware_of(device):
 def main(arguments=None):
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--dry", action="store_true", help="a tiny model, nothing appended")
-    dry = parser.parse_args(arguments).dry
+    parser.add_argument(
+        "--sections", nargs="+", choices=list(SECTIONS), default=list(SECTIONS), metavar="NAME"
+    )
+    asked = parser.parse_args(arguments)
+    dry = asked.dry
+    # Shares are of the ceilings.
+    sections = {n: part for n, part in SECTIONS.items() if n in ("ceilings", *asked.sections)}
     logging.basicConfig(level=logging.INFO, format="%(message)s", force=True)
     try:
         device = find_gpu()
@@ -111,9 +126,10 @@ def main(arguments=None):
     repeat_every_bit()  # before cuBLAS starts, which reads a variable; the checks ask for it
     torch.use_deterministic_algorithms(False)
     bench = Bench(device, TINY if dry else PAPER, usable(device.kind))
+    bench.backends = running(bench)
     with tempfile.TemporaryDirectory() as place:
         path = Path(place) / "dry.csv" if dry else RESULTS
-        run(bench, SECTIONS, path, hardware_of(device))
+        run(bench, sections, path, hardware_of(device))
     for failure in bench.failures:
         print(f"FAILED {failure}", file=sys.stderr)
     sys.exit(1 if bench.failures else 0)

@@ -3,6 +3,7 @@
 All of it runs on a CPU too, so that it can be tried and tested without a GPU.
 """
 
+import gc
 import resource
 import statistics
 import time
@@ -127,11 +128,17 @@ def peak(function, kind):
     if kind != "cuda":
         function()
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    torch.cuda.empty_cache()
+    give_memory_back()
     torch.cuda.reset_peak_memory_stats()
     function()
     torch.cuda.synchronize()
     return torch.cuda.max_memory_allocated()
+
+
+def give_memory_back():
+    """Free what nothing holds any more; compiled blocks and their model hold each other."""
+    gc.collect()
+    torch.cuda.empty_cache()
 
 
 def fitting(crops, attempt, device, who):
@@ -148,7 +155,7 @@ def fitting(crops, attempt, device, who):
         except torch.OutOfMemoryError:
             pass
         # Out of the block: what failed holds its memory as long as its exception lives.
-        torch.cuda.empty_cache()
+        give_memory_back()
         crops //= 2
     if crops == wanted:
         return crops, result

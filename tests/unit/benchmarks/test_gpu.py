@@ -43,6 +43,7 @@ def test_every_section_gives_rows(bench, tmp_path, capsys):
         ("error over that of plain attention", "value <= 2"),
         ("error over that of the plain model", "value <= 2"),
         ("runs that differ", "value <= 0"),
+        ("kernels' time", ""),
     }
     assert held <= by_target
     said = capsys.readouterr().out
@@ -53,13 +54,15 @@ def test_figures_of_marker_attention_are_held_to_flash_and_to_a_copy(monkeypatch
     from benchmarks import attention
 
     monkeypatch.setattr(attention, "in_turn", lambda *given: lambda turn: None)
-    times = [[1.0] * 9, [6.0] * 9, [12.0] * 9]
+    times = [[1.0] * 9, [9.0] * 9, [12.0] * 9, [6.0] * 9]
     monkeypatch.setattr(attention, "seconds", lambda *given, **options: times)
     rows = attention.measure(list(attention.BACKENDS), "cpu", 1e6, TINY["attention"])
-    ours, flash, sdpa = rows[:4], rows[4:8], rows[8:]
+    ours, flash, sdpa, in_order = (rows[n : n + 4] for n in (0, 4, 8, 12))
     assert (ours[1]["value"], ours[1]["baseline"], ours[1]["target"]) == (1.0, 6.0, "<= 0.2")
-    assert ours[3]["target"] == "value >= 0.6" and "baseline" not in flash[1]
-    assert (sdpa[1]["baseline"], sdpa[1]["target"]) == (6.0, "")
+    assert ours[3]["target"] == "value >= 0.6" and "baseline" not in in_order[1]
+    assert all(
+        (beside[1]["baseline"], beside[1]["target"]) == (6.0, "") for beside in (flash, sdpa)
+    )
     tokens = int(attention.make_layout(TINY["attention"]).offsets[-1])
     assert ours[3]["value"] == pytest.approx(11 * tokens * 2 * 16 * 2 / 1e6)
 
@@ -131,23 +134,87 @@ def test_the_published_numbers_are_compared_where_they_are_at_hand(
     assert len(bench.failures) == 2 and all("in grad::" in text for text in bench.failures)
 
 
-def test_a_step_that_waits_for_the_gpu_is_a_failure(monkeypatch):
-    modes, calls = [], []
+def test_a_step_that_waits_for_the_gpu_is_a_failure(bench, monkeypatch):
+    modes = []
+    gpu_checks.check_waits(bench, modes.append)
+    assert modes == 2 * ["default", "error", "default", "default"] and bench.failures == []
+    backward = gpu_checks.GroupedLoss.backward
 
-    def step():
-        calls.append(modes[-1:])
-        if calls[-1] == ["error"]:
-            raise RuntimeError("called a synchronizing CUDA operation")
+    def waits(objective, packed, scale):
+        if modes[-1] == "error":
+            raise RuntimeError("called a synchronizing CUDA operation\nand where")
+        return backward(objective, packed, scale)
 
-    monkeypatch.setattr(torch.cuda, "set_sync_debug_mode", modes.append)
-    monkeypatch.setattr(gpu_checks, "build", lambda *given: step)
-    bench = Bench(Device("cuda", "NVIDIA Imaginary", 0), TINY, [])
-    (row,) = gpu_checks.check_waits(bench)
-    assert modes == ["error", "default"] and row["value"] == 1
+    monkeypatch.setattr(gpu_checks.GroupedLoss, "backward", waits)
+    gpu_checks.check_waits(bench, modes.append)
     assert bench.failures == [
-        "training step, ours: steps that wait for the device is 1, called a synchronizing CUDA "
-        "operation"
+        f"training loop, {precision}: steps that wait for the device is 1, called a synchronizing "
+        "CUDA operation"
+        for precision in ("bf16", "fp16")
     ]
+
+
+def test_a_candidate_that_fails_leaves_the_others(bench, monkeypatch):
+    build = gpu_times.build
+
+    def without_the_baseline(task, who, *given):
+        if who == "paper":
+            raise RuntimeError("no kernel image")
+        return build(task, who, *given)
+
+    monkeypatch.setattr(gpu_times, "build", without_the_baseline)
+    rows = gpu_times.models(bench, "step")
+    assert bench.failures == ["training step, 80 % hidden, paper: RuntimeError: no kernel image"]
+    assert any(row["metric"] == "p50" and "ours" in row["case"] for row in rows)
+    assert not any("baseline" in row for row in rows)
+
+
+def test_a_backend_that_cannot_run_is_a_failure(bench, monkeypatch):
+    bench.backends = ["reference", "sdpa"]
+
+    def broken(backend):
+        if backend == "sdpa":
+            raise RuntimeError("out of resource: shared memory")
+        return by(backend)
+
+    by = checks.by
+    monkeypatch.setattr(checks, "by", broken)
+    assert gpu.running(bench) == ["reference"]
+    said = "attention, sdpa: RuntimeError: out of resource: shared memory"
+    assert bench.failures == [said]
+
+
+def test_a_gpu_that_is_lost_ends_the_run_with_the_command_for_the_rest(tmp_path, monkeypatch):
+    def lost():
+        raise RuntimeError("CUDA error: an illegal memory access was encountered")
+
+    monkeypatch.setattr(torch.cuda, "synchronize", lost)
+    bench = Bench(Device("cuda", "NVIDIA Imaginary", 0), TINY, [])
+    sections = {"waits": lambda bench: lost(), "training step": None, "encoder": None}
+    assert gpu.run(bench, sections, tmp_path / "rows.csv", "x") == []
+    assert bench.failures == [
+        "waits: RuntimeError: CUDA error: an illegal memory access was encountered",
+        "waits: the GPU takes nothing more from this process; for what is left start "
+        "python -m benchmarks.gpu --sections 'training step' 'encoder'",
+    ]
+
+
+@pytest.mark.parametrize(
+    "kernel, kind",
+    [
+        ("nvjet_hsh_128x256_64x4_1x2_h_bz_coopA_NTN", "products"),
+        ("void cutlass::Kernel2<cutlass_80_tensorop_bf16_s16816gemm>", "products"),
+        ("aten::addmm", "products"),
+        ("void pytorch_flash::flash_fwd_kernel<Flash_fwd_kernel_traits>", "attention"),
+        ("fmha_cutlassF_bf16_aligned_64x64_rf_sm80", "attention"),
+        ("cudnn_generated_fort_native_sdpa_sm90_flash_fprop_wgmma", "attention"),
+        ("_forward", "attention"),
+        ("triton_per_fused_add_native_layer_norm_3", "rest"),
+        ("Memcpy HtoD (Pinned -> Device)", "rest"),
+    ],
+)
+def test_kinds_of_kernels(kernel, kind):
+    assert gpu_times.kind_of(kernel) == kind
 
 
 def test_a_section_that_fails_leaves_the_others_and_ends_with_its_sentence(bench, tmp_path):
@@ -185,6 +252,7 @@ def pretend_gpu(monkeypatch, release):
     monkeypatch.delenv("TRITON_INTERPRET", raising=False)
     monkeypatch.setenv("CC", "cc")
     monkeypatch.setattr(missing, "_gpu", lambda device_type: None)
+    monkeypatch.setattr(missing, "shared_memory", lambda: 227 * 1024)
     monkeypatch.setattr(missing, "find_spec", lambda package: package == "triton" or None)
     monkeypatch.setattr(missing, "version", lambda package: release)
 
@@ -201,8 +269,8 @@ def test_a_missing_compiler_is_named(monkeypatch, capsys):
     monkeypatch.setattr(missing.shutil, "which", lambda program: None)
     assert "triton" not in gpu.usable("cuda")
     assert "triton is left out: a C compiler (gcc or clang) is missing" in capsys.readouterr().out
-    monkeypatch.setattr(gpu_bench.shutil, "which", lambda program: None)
     assert not gpu_bench.compiler()
+    assert "compiled blocks are left out: a C compiler" in capsys.readouterr().out
 
 
 def test_a_head_that_the_kernel_does_not_take_goes_to_another_backend(monkeypatch, caplog):
@@ -216,7 +284,7 @@ def test_a_head_that_the_kernel_does_not_take_goes_to_another_backend(monkeypatc
     api._first.cache_clear()
     assert caplog.messages == [
         "attention on cuda in torch.bfloat16, heads of 160: flash (the configuration asks for "
-        "auto; triton passed over: it takes heads of at most 128 features in bfloat16, not 160)"
+        "auto; triton passed over: it takes heads of at most 128 features, not 160)"
     ]
 
 
