@@ -3,9 +3,6 @@
 import hashlib
 import json
 import os
-import subprocess
-import sys
-import time
 
 import pytest
 import yaml
@@ -87,30 +84,6 @@ def test_cleaning_knows_the_study_of_an_overlay(tmp_path):
     assert clean_intermediate.study_name([]) == "virtues"
     with pytest.raises(SystemExit, match="absent.yaml: "):
         clean_intermediate.main(["--configfile", str(tmp_path / "absent.yaml")])
-
-
-def test_the_lock_of_a_dead_run_is_told_from_that_of_a_living_one(tmp_path):
-    assert check_env.lock(tmp_path) == ("lock: none of another run", None)
-    locks = tmp_path / ".snakemake/locks"
-    locks.mkdir(parents=True)
-    (locks / "0.output.lock").touch()
-    line, problem = check_env.lock(tmp_path)
-    assert "no Snakemake runs here" in line
-    assert "squeue --me" in problem and problem.endswith("snakemake --unlock")
-    script = tmp_path / "snakemake"
-    script.write_text("import time; time.sleep(60)")
-    running = subprocess.Popen([sys.executable, str(script), "all"], cwd=tmp_path)
-    try:
-        deadline = time.monotonic() + 20
-        while check_env.lock(tmp_path)[1] and time.monotonic() < deadline:
-            time.sleep(0.05)
-        assert check_env.lock(tmp_path) == (
-            f"lock: a run is under way here (process {running.pid})",
-            None,
-        )
-    finally:
-        running.kill()
-        running.wait()
 
 
 def test_an_unwritable_folder_is_named(tmp_path, monkeypatch):
