@@ -6,6 +6,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from snakemake_executor_plugin_slurm.submit_string import get_submit_command
+from snakemake_executor_plugin_slurm.utils import set_gres_string
 
 from tests.own_study import MINE, write_cohort
 from tests.workflow import slurm
@@ -138,6 +140,33 @@ def test_only_jobs_that_compute_on_the_device_ask_for_gpus(device, gpus, tmp_pat
     assert not lacking, f"slurm/config.yaml: add below `#set-resources:`\n{lacking}"
     assert not named - computing, "slurm/config.yaml: these need no GPU, remove their lines"
     assert asked == {name: gpus if name in computing else 0 for name in asked}
+
+
+@pytest.mark.parametrize(
+    ("device", "processes", "nodes", "asked"),
+    [
+        ("cpu", 1, 1, {"--ntasks=1"}),
+        ("cpu", 4, 1, {"--ntasks=1"}),
+        ("cpu", 2, 2, {"--nodes=2", "--ntasks=2"}),
+        ("cuda", 1, 1, {"--gpus=1"}),
+        ("cuda", 4, 1, {"--gpus=4"}),
+        ("cuda", 4, 2, {"--nodes=2", "--ntasks=2", "--gres=gpu:4"}),
+    ],
+)
+def test_a_training_asks_for_its_gpus_and_nodes(device, processes, nodes, asked):
+    """Of VirTues and of rivals alike; the report counts the GPUs that SLURM was asked for."""
+    pretrain = {"processes": processes, "nodes": nodes, "threads": 3}
+    jobs = planned_jobs(overrides={"device": device, "pretrain": pretrain})
+    held = processes * nodes if device == "cuda" else 0
+    for rule in ("pretrain", "pretrain_rival"):
+        job = next(job for job in jobs if job.rule.name == rule)
+        names = ("run_uuid", "slurm_logfile", "comment_str", "account", "partition", "workdir")
+        command = get_submit_command(job, dict.fromkeys(names, "")) + set_gres_string(job)
+        placed = re.findall(r"--(?:nodes|ntasks|gpus|gres|cpus)[\w-]*=\S+", command)
+        assert set(placed) == {*asked, f"--cpus-per-task={3 * processes}"}, rule
+    report = next(job for job in jobs if job.rule.name == "report")
+    counted = [report.params.gpus.get(rule, 0) for rule in ("pretrain", "pretrain_rival")]
+    assert counted == [held, held]
 
 
 def test_a_second_attempt_asks_for_more_memory_and_time():
