@@ -2,6 +2,7 @@
 
 import re
 import shutil
+import uuid
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -11,6 +12,8 @@ from snakemake_executor_plugin_slurm.utils import set_gres_string
 
 from tests.own_study import MINE, write_cohort
 from tests.workflow import slurm
+from workflow_scripts.common.cluster import jobs_of, refuse_orphans
+from workflow_scripts.common.errors import InputError
 from workflow_scripts.common.mock import planned_jobs
 
 pytestmark = pytest.mark.slow
@@ -226,6 +229,22 @@ def test_a_partition_that_is_not_there_is_named_before_any_job(stages, snakemake
     sentence = "rule pretrain asks for partition gpux, but this cluster has cpu"
     assert run.stderr.count(sentence) == 1
     assert len(slurm.recorded_jobs(stages)) == before
+
+
+def test_the_queue_tells_jobs_of_snakemake_from_others(cluster, tmp_path, monkeypatch):
+    folder = tmp_path / "a folder"
+    folder.mkdir()
+    names = ("an interactive shell", f"virtues_{uuid.uuid4()}")
+    submit = ("sbatch", "--parsable", "--hold", f"--chdir={folder}", "--wrap=true")
+    numbers = [slurm.output(*submit, f"--job-name={name}").strip() for name in names]
+    try:
+        assert jobs_of(folder) == dict(zip(numbers, names, strict=True))
+        with pytest.raises(InputError, match=f"in the queue: {numbers[1]}; wait"):
+            refuse_orphans(jobs_of(folder))
+        monkeypatch.setenv("SLURM_JOB_ID", numbers[0])
+        assert list(jobs_of(folder)) == numbers[1:]
+    finally:
+        slurm.output("scancel", *numbers)
 
 
 def test_what_goes_wrong_is_noticed_and_named_with_its_log(mishaps):
