@@ -125,15 +125,18 @@ def lock(folder=Path(".")):
     folder = folder.resolve()
     if not any((folder / ".snakemake" / "locks").glob("*.lock")):
         return "lock: none of another run", None
+    found = silence = None
     try:
         found = at_work(folder)
     except InputError as error:
-        return "lock: held, and whether cluster jobs go on is not known", str(error)
+        silence = str(error)
     if found:
         return f"lock: held, and the folder is in use by {found[0]}", None
     # That of the run which asks, unless it left the folder unlocked.
     if any("--nolock" not in one.cmdline() for one in schedulers(folder)):
         return "lock: none of another run", None
+    if silence:
+        return "lock: held, and whether cluster jobs go on is not known", silence
     return "lock: held, and nothing runs here", (
         f"{folder}: an earlier run was killed and left its lock; make sure that it does not run on "
         "another machine, then: make unlock"

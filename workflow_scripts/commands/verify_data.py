@@ -1,6 +1,7 @@
 """Read every retrieved file and every trained model again and compare their checksums."""
 
 import json
+import re
 from pathlib import Path
 
 from workflow_scripts.common.errors import InputError
@@ -18,8 +19,10 @@ def recorded_files(archives):
         record = _read(path)
         try:
             for file in record.get("files", [record]):
+                if not re.fullmatch("[0-9a-f]{64}", file["sha256"]):
+                    raise ValueError
                 files.append((path.parent / file["name"], file["size"], file["sha256"]))
-        except (AttributeError, KeyError, TypeError):
+        except (AttributeError, KeyError, TypeError, ValueError):
             raise InputError(
                 f"{path}: expected name, size and sha256 of each file that was retrieved; remove "
                 "the record and run its rule again"

@@ -24,8 +24,8 @@ def schedulers(folder):
 def at_work(folder):
     """Return (what works in `folder`, the command that stops it), or None if nothing does.
 
-    What this process is part of does not count: a Snakemake or a job of the cluster. Of the others
-    all jobs that were submitted from there do, as a Snakemake may run in any of them.
+    What this process is part of does not count, a Snakemake or a job of the cluster. All other jobs
+    that were submitted from there do: a Snakemake may run in any of them.
     """
     parents = {parent.pid for parent in psutil.Process().parents()}
     processes = [one.pid for one in schedulers(folder) if one.pid not in parents]

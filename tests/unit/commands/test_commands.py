@@ -68,7 +68,16 @@ def test_published_weights_have_a_record_of_one_file(tmp_path, monkeypatch):
     assert verify_data.faults(files) == []
 
 
-@pytest.mark.parametrize("record", [{}, [], {"files": [{"name": "a.zip"}]}, {"files": None}])
+@pytest.mark.parametrize(
+    "record",
+    [
+        {},
+        [],
+        {"files": None},
+        {"files": [{"name": "a.zip"}]},
+        {"files": [{"name": "a.zip", "size": 1, "sha256": ""}]},
+    ],
+)
 def test_a_record_of_another_form_is_named(tmp_path, record):
     (tmp_path / "a").mkdir()
     (tmp_path / "a/retrieved.json").write_text(json.dumps(record))

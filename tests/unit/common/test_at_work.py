@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import psutil
@@ -141,3 +142,23 @@ def test_the_run_that_asks_is_not_in_its_own_way(squeue, monkeypatch):
     monkeypatch.setattr(at_work, "is_snakemake", lambda process: process == parent)
     assert at_work.schedulers(parent.cwd()) == [parent]
     at_work.refuse_at_work(parent.cwd())
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [([], "none of another run"), (["--nolock"], "held, and whether cluster jobs go on is not")],
+)
+def test_a_lock_of_the_run_that_asks_is_told_from_another(locked, squeue, options, said):
+    """Where SLURM does not answer, only the lock of another run leaves something unknown."""
+    squeue("exit 1")
+    ask = "from workflow_scripts.commands import check_env; print(check_env.lock()[0])"
+    (locked / "snakemake").write_text(
+        f"import subprocess, sys; subprocess.run([sys.executable, '-c', {ask!r}])"
+    )
+    asked = subprocess.run(
+        [sys.executable, "snakemake", "check_env", *options],
+        env=os.environ | {"PYTHONPATH": str(Path(unlock.__file__).parents[1])},
+        capture_output=True,
+        text=True,
+    )
+    assert asked.stdout.startswith(f"lock: {said}"), asked.stderr
