@@ -72,8 +72,9 @@ def training_place():
 def gpus_by_rule():
     """GPUs that a job of each rule holds in all, of the rules that ask for any."""
     asked = {each.name: gpus() for each in workflow.rules if "gpu" in each.resources}
-    # A training over several nodes asks in another way, see `training_place`.
-    asked["pretrain"] = config["pretrain"]["processes"] * config["pretrain"]["nodes"] * gpus()
+    # Trainings may have more, over several nodes in another resource: see `training_place`.
+    held = config["pretrain"]["processes"] * config["pretrain"]["nodes"] * gpus()
+    asked |= dict.fromkeys(("pretrain", "pretrain_rival"), held)
     return {name: count for name, count in asked.items() if count}
 
 

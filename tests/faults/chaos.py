@@ -26,7 +26,7 @@ import psutil
 from tests.conftest import copy_working_tree
 from tests.faults import small
 from tests.faults.record import append
-from workflow_scripts.unlock import running
+from workflow_scripts.common.at_work import schedulers
 
 # What is struck: Snakemake alone, a job, a loader process of a training, all of them at once (the
 # machine is gone), Ctrl-C, SIGTERM to all of them, or a finished file, which is cut short.
@@ -201,7 +201,7 @@ class Chaos:
 
     def drop_lock(self):
         """Do what unlocking does, in a moment; return what it would refuse."""
-        if found := running(self.folder):
+        if found := schedulers(self.folder):
             return f"unlocking is refused: {found}"
         for lock in (self.folder / ".snakemake/locks").glob("*"):
             lock.unlink()

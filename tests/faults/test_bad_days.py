@@ -172,7 +172,7 @@ def test_two_runs_at_once(study):
     assert second.returncode != 0 and "Directory cannot be locked" in second.stderr
     refused = unlock(folder)
     assert refused.returncode == 1
-    assert f"locked by a run that is going on (process {first.pid}" in refused.stderr
+    assert f"in use by a run (process {first.pid}" in refused.stderr
     assert first.wait(300) == 0 and small.results(folder) == reference
 
 

@@ -106,7 +106,7 @@ def test_the_scheduler_is_killed_while_its_jobs_run_on(study, running):
     if slurm.output("squeue", "-h", "-j", job, "-t", "running"):  # it may have ended by now
         refused = subprocess.run(unlock, **options)
         assert refused.returncode == 1
-        sentence = rf"jobs of a run that is gone still write into it \({job}\).*`scancel {job}`"
+        sentence = rf"in use by jobs in the cluster's queue \({job}\).*`scancel {job}`"
         assert re.search(sentence, refused.stderr), refused.stderr
         slurm.output("scancel", job)
         slurm.wait_until(lambda: not slurm.output("squeue", "-h", "-j", job), "the job's end")

@@ -2,13 +2,18 @@
 
 import re
 import shutil
+import uuid
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from snakemake_executor_plugin_slurm.submit_string import get_submit_command
+from snakemake_executor_plugin_slurm.utils import set_gres_string
 
 from tests.own_study import MINE, write_cohort
 from tests.workflow import slurm
+from workflow_scripts.common.cluster import jobs_of, refuse_orphans
+from workflow_scripts.common.errors import InputError
 from workflow_scripts.common.mock import planned_jobs
 
 pytestmark = pytest.mark.slow
@@ -140,6 +145,33 @@ def test_only_jobs_that_compute_on_the_device_ask_for_gpus(device, gpus, tmp_pat
     assert asked == {name: gpus if name in computing else 0 for name in asked}
 
 
+@pytest.mark.parametrize(
+    ("device", "processes", "nodes", "asked"),
+    [
+        ("cpu", 1, 1, {"--ntasks=1"}),
+        ("cpu", 4, 1, {"--ntasks=1"}),
+        ("cpu", 2, 2, {"--nodes=2", "--ntasks=2"}),
+        ("cuda", 1, 1, {"--gpus=1"}),
+        ("cuda", 4, 1, {"--gpus=4"}),
+        ("cuda", 4, 2, {"--nodes=2", "--ntasks=2", "--gres=gpu:4"}),
+    ],
+)
+def test_a_training_asks_for_its_gpus_and_nodes(device, processes, nodes, asked):
+    """Of VirTues and of rivals alike; the report counts the GPUs that SLURM was asked for."""
+    pretrain = {"processes": processes, "nodes": nodes, "threads": 3}
+    jobs = planned_jobs(overrides={"device": device, "pretrain": pretrain})
+    held = processes * nodes if device == "cuda" else 0
+    for rule in ("pretrain", "pretrain_rival"):
+        job = next(job for job in jobs if job.rule.name == rule)
+        names = ("run_uuid", "slurm_logfile", "comment_str", "account", "partition", "workdir")
+        command = get_submit_command(job, dict.fromkeys(names, "")) + set_gres_string(job)
+        placed = re.findall(r"--(?:nodes|ntasks|gpus|gres|cpus)[\w-]*=\S+", command)
+        assert set(placed) == {*asked, f"--cpus-per-task={3 * processes}"}, rule
+    report = next(job for job in jobs if job.rule.name == "report")
+    counted = [report.params.gpus.get(rule, 0) for rule in ("pretrain", "pretrain_rival")]
+    assert counted == [held, held]
+
+
 def test_a_second_attempt_asks_for_more_memory_and_time():
     """A job that SLURM ended for either would end so again; a training goes on instead."""
     jobs = list(filter(slurm.goes_to_the_cluster, planned_jobs([ROOT / "demo/study.yaml"])))
@@ -197,6 +229,22 @@ def test_a_partition_that_is_not_there_is_named_before_any_job(stages, snakemake
     sentence = "rule pretrain asks for partition gpux, but this cluster has cpu"
     assert run.stderr.count(sentence) == 1
     assert len(slurm.recorded_jobs(stages)) == before
+
+
+def test_the_queue_tells_jobs_of_snakemake_from_others(cluster, tmp_path, monkeypatch):
+    folder = tmp_path / "a folder"
+    folder.mkdir()
+    names = ("an interactive shell", f"virtues_{uuid.uuid4()}")
+    submit = ("sbatch", "--parsable", "--hold", f"--chdir={folder}", "--wrap=true")
+    numbers = [slurm.output(*submit, f"--job-name={name}").strip() for name in names]
+    try:
+        assert jobs_of(folder) == dict(zip(numbers, names, strict=True))
+        with pytest.raises(InputError, match=f"in the queue: {numbers[1]}; wait"):
+            refuse_orphans(jobs_of(folder))
+        monkeypatch.setenv("SLURM_JOB_ID", numbers[0])
+        assert list(jobs_of(folder)) == numbers[1:]
+    finally:
+        slurm.output("scancel", *numbers)
 
 
 def test_what_goes_wrong_is_noticed_and_named_with_its_log(mishaps):

@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 
 from virtues_core.attention.api import BACKENDS, select
+from workflow_scripts.common.at_work import at_work, schedulers
 from workflow_scripts.common.device import check_device
 from workflow_scripts.common.errors import InputError
 from workflow_scripts.common.job import log, run
@@ -121,39 +122,25 @@ def tools():
 
 def lock(folder=Path(".")):
     """Return (line, problem) on a lock that an earlier run of Snakemake may have left."""
-    files = list((folder / ".snakemake" / "locks").glob("*.lock"))
-    others, ours = running(folder.resolve())
-    if not files or (ours and not others):
+    folder = folder.resolve()
+    if not any((folder / ".snakemake" / "locks").glob("*.lock")):
         return "lock: none of another run", None
-    if others:
-        return f"lock: a run is under way here (process {others[0]})", None
-    return "lock: held, and no Snakemake runs here", (
-        f"{folder.resolve()}: an earlier run was killed and left its lock; make sure that it does "
-        "not run on another machine and that `squeue --me` lists none of its jobs, then: snakemake "
-        "--unlock"
+    found = silence = None
+    try:
+        found = at_work(folder)
+    except InputError as error:
+        silence = str(error)
+    if found:
+        return f"lock: held, and the folder is in use by {found[0]}", None
+    # That of the run which asks, unless it left the folder unlocked.
+    if any("--nolock" not in one.cmdline() for one in schedulers(folder)):
+        return "lock: none of another run", None
+    if silence:
+        return "lock: held, and whether cluster jobs go on is not known", silence
+    return "lock: held, and nothing runs here", (
+        f"{folder}: an earlier run was killed and left its lock; make sure that it does not run on "
+        "another machine, then: make unlock"
     )
-
-
-def running(folder, proc=Path("/proc")):
-    """Return (others, ours): ids of other runs of Snakemake in `folder`; has ours locked it?"""
-    ancestors, process = {os.getpid()}, os.getppid()
-    while process > 1 and (proc / str(process) / "stat").exists():
-        ancestors.add(process)
-        process = int((proc / str(process) / "stat").read_text().rpartition(")")[2].split()[1])
-    others, ours = [], False
-    for entry in proc.glob("[0-9]*"):
-        try:
-            words = (entry / "cmdline").read_bytes().split(b"\0")
-            here = (entry / "cwd").resolve() == folder
-        except OSError:
-            continue
-        # `python .../snakemake ...` or `python -m snakemake ...`
-        if here and any(Path(os.fsdecode(word)).name == "snakemake" for word in words[:3]):
-            if int(entry.name) in ancestors:
-                ours |= b"--nolock" not in words
-            else:
-                others.append(int(entry.name))
-    return others, ours
 
 
 def _said(command):

@@ -14,7 +14,7 @@ from pathlib import Path
 import yaml
 from snakemake.utils import update_config
 
-from workflow_scripts.commands.check_env import running
+from workflow_scripts.common.at_work import refuse_at_work
 from workflow_scripts.common.errors import InputError
 from workflow_scripts.common.validation import read_yaml
 
@@ -82,12 +82,8 @@ def main(arguments=None):
     parser.add_argument("--yes", action="store_true", help="remove what is shown")
     parsed = parser.parse_args(arguments)
     try:
-        others, _ = running(Path.cwd())
-        if parsed.yes and others:
-            raise InputError(
-                f"{Path.cwd()}: a run of Snakemake is under way (process {others[0]}); wait for "
-                "its end before anything is removed"
-            )
+        if parsed.yes:
+            refuse_at_work(Path.cwd())
         lines = clean(Path("results") / study_name(parsed.configfile), parsed.yes)
     except InputError as error:
         sys.exit(str(error))

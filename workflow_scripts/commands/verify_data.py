@@ -1,6 +1,7 @@
 """Read every retrieved file and every trained model again and compare their checksums."""
 
 import json
+import re
 from pathlib import Path
 
 from workflow_scripts.common.errors import InputError
@@ -9,12 +10,29 @@ from workflow_scripts.common.provenance import sha256
 
 
 def recorded_files(archives):
-    """Return [(path, size, sha256)] that the files `*/retrieved.json` in `archives` list."""
+    """Return [(path, size, sha256)] that the files `*/retrieved.json` in `archives` list.
+
+    A record lists `files`, or is that of one file, as where a single file of weights came.
+    """
     files = []
-    for record in sorted(Path(archives).glob("*/retrieved.json")):
-        for file in _read(record)["files"]:
-            files.append((record.parent / file["name"], file["size"], file["sha256"]))
+    for path in sorted(Path(archives).glob("*/retrieved.json")):
+        record = _read(path)
+        try:
+            for file in record.get("files", [record]):
+                if not re.fullmatch("[0-9a-f]{64}", file["sha256"]):
+                    raise ValueError
+                files.append((path.parent / file["name"], file["size"], file["sha256"]))
+        except (AttributeError, KeyError, TypeError, ValueError):
+            raise InputError(
+                f"{path}: expected name, size and sha256 of each file that was retrieved; remove "
+                "the record and run its rule again"
+            ) from None
     return files
+
+
+def known_file(path, expected):
+    """Return [(path, None, sha256)] of a file whose checksum is a setting; [] if it is not here."""
+    return [(Path(path), None, expected)] if expected and Path(path).is_file() else []
 
 
 def recorded_weights(models):
@@ -35,7 +53,7 @@ def faults(files):
             found.append(f"{path}: its record lists this file, and it is not there")
         elif size is not None and path.stat().st_size != size:
             found.append(f"{path}: {path.stat().st_size} bytes, expected {size} of its record")
-        elif (digest := sha256(path)) != expected:
+        elif not (digest := sha256(path)).startswith(expected):  # a setting may be its beginning
             found.append(f"{path}: its SHA-256 is {digest}, expected {expected} of its record")
     return found
 
@@ -51,13 +69,15 @@ def main(snakemake):
     """Verify all of a study's files; the exit status tells whether they are whole."""
     params = snakemake.params
     files = recorded_files(params.archives) + recorded_weights(params.models)
+    files += known_file(*params.resnet50)
     wrong = faults(files)
     for sentence in wrong:
         log.error("%s", sentence)
     if wrong:
         raise InputError(
-            f"{len(wrong)} of {len(files)} files are not what their records say; remove them and "
-            "the record beside them (retrieved.json or metrics.json) and run again"
+            f"{len(wrong)} of {len(files)} files are not what their records say; remove them and, "
+            "where there is one, the record beside them (retrieved.json or metrics.json), and run "
+            "again"
         )
     total = sum(path.stat().st_size for path, _, _ in files)
     log.info("%d files, %.3g GB: all as their records say.", len(files), total / 1e9)

@@ -1,9 +1,16 @@
-"""Whether the cluster that jobs are meant for is there, before the first one is submitted."""
+"""Whether the cluster that jobs are meant for is there, and what of ours is in its queue."""
 
+import os
+import re
 import shutil
 import subprocess
 
 from workflow_scripts.common.errors import InputError
+
+# Snakemake names the jobs of a run by a prefix of the profile and a UUID.
+SUBMITTED = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$")
+# SLURM's programs are installed, and nothing says of which cluster: not to be waited for.
+NO_CLUSTER = "Could not establish a configuration source"
 
 
 def check_slurm(wanted):
@@ -16,10 +23,10 @@ def check_slurm(wanted):
             "this machine has no SLURM: `sbatch` is not in PATH; start on a login node of your "
             "cluster, or without one: snakemake --cores 8 all"
         )
-    listed = subprocess.run(["sinfo", "-h", "-o", "%R"], capture_output=True, text=True)
+    # -a: jobs may go to a partition that is hidden, too.
+    listed = subprocess.run(["sinfo", "-a", "-h", "-o", "%R"], capture_output=True, text=True)
     if listed.returncode != 0:
-        said = listed.stderr.strip().split("\n")[0]
-        raise InputError(f"SLURM does not answer: {said}; try again when `sinfo` lists partitions")
+        raise _silent(listed, "`sinfo` lists partitions")
     partitions = sorted(set(listed.stdout.split()))
     for rule, asked in wanted.items():
         for partition in str(asked).split(","):
@@ -31,25 +38,44 @@ def check_slurm(wanted):
 
 
 def jobs_of(folder):
-    """Return the ids of the user's jobs in the queue that were submitted from `folder`.
+    """Return {id: name} of the user's jobs in the queue that were submitted from `folder`.
 
-    Empty where there is no SLURM, or none that answers.
+    The job in which this process runs is none of them. Empty where there is no cluster; an
+    InputError where there is one that does not answer, as its jobs may be writing.
     """
     if not shutil.which("squeue"):
-        return []
-    command = ["squeue", "--me", "-h", "-o", "%A %t %Z"]
+        return {}
+    command = ["squeue", "--me", "-h", "-o", "%A\t%t\t%j\t%Z"]
     listed = subprocess.run(command, capture_output=True, text=True)
-    jobs = [line.split(" ", 2) for line in listed.stdout.splitlines()]
+    if NO_CLUSTER in listed.stderr:
+        return {}
+    if listed.returncode != 0:
+        raise _silent(listed, "`squeue --me` lists jobs")
+    jobs = [line.split("\t") for line in listed.stdout.splitlines()]
+    around = os.environ.get("SLURM_JOB_ID")
     # CG: it has ended, and the node is being cleaned up.
-    ours = {number for number, state, where in jobs if where == str(folder) and state != "CG"}
-    return sorted(ours, key=int)
+    ours = {
+        number: name
+        for number, state, name, where in jobs
+        if where == str(folder) and state != "CG" and number != around
+    }
+    return dict(sorted(ours.items(), key=lambda job: int(job[0])))
 
 
 def refuse_orphans(jobs):
-    """Raise InputError if `jobs` of an earlier run are in the queue: two would write the same."""
-    if jobs:
-        numbers = " ".join(jobs)
+    """Raise InputError if an earlier run left some of `jobs`: two would write the same.
+
+    `jobs`: {id: name}. A shell, or a job in which Snakemake itself runs, is no orphan: Snakemake's
+    own lock keeps two of those apart.
+    """
+    numbers = " ".join(number for number, name in jobs.items() if SUBMITTED.search(name))
+    if numbers:
         raise InputError(
             f"jobs of an earlier run of this folder are still in the queue: {numbers}; wait for "
             f"their end, or stop them with `scancel {numbers}`, then start again"
         )
+
+
+def _silent(answer, sign):
+    said = answer.stderr.strip().split("\n")[0]
+    return InputError(f"SLURM does not answer: {said}; try again when {sign}")

@@ -79,9 +79,9 @@ def end_with_scheduler(seconds=1.0):
 
 
 def is_snakemake(process):
-    """Tell whether a process is Snakemake itself."""
+    """Tell whether a process is Snakemake itself: `.../snakemake` or `python -m snakemake`."""
     try:
-        return any("snakemake" in os.path.basename(word) for word in process.cmdline()[:3])
+        return any(os.path.basename(word) == "snakemake" for word in process.cmdline()[:3])
     except psutil.Error:
         return False
 

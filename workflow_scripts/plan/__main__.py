@@ -82,16 +82,23 @@ def disk_lines(sizes):
     return [*lines, f"together {amount(total)} before compression, beside the downloads"]
 
 
-def training_lines(work, device, rate, share):
-    """Return a line per training of `work` {instance: TFLOP}; hours where a GPU is used."""
+def training_lines(work, rivals, device, rate, share):
+    """Return a line per training of `work` {instance: TFLOP}; hours where a GPU is used.
+
+    `rivals`: trainings whose work nothing here estimates.
+    """
+    without = [f"not estimated, of rivals: {', '.join(rivals)}"] if rivals else []
+    if not work:
+        return without
     total = sum(work.values())
     if device != "cuda":
-        return [f"{total:,.3g} TFLOP in {len(work)} trainings"]
+        return [f"{total:,.3g} TFLOP in {len(work)} trainings", *without]
     lines = [f"{name}: {hours(tflop, rate, share):,.3g} GPU hours" for name, tflop in work.items()]
     return [
         *lines,
         f"together {hours(total, rate, share):,.3g} GPU hours for {total:,.3g} TFLOP, if a GPU "
         f"gives {share:.0%} of {rate:g} TFLOP/s (set --rate and --share)",
+        *without,
     ]
 
 
@@ -111,10 +118,12 @@ def plan(configfiles, target, rate, share):
     study = Study(everything[0].rule.workflow.config)
     config = study.config
 
+    rivals = study.rivals.trainings
+    known = {"cohort": study.cohorts, "instance": study.instances, "training": rivals}
+
     def wanted(rule, wildcard):
         names = {getattr(j.wildcards, wildcard) for j in pending if j.rule.name == rule}
-        known = study.cohorts if wildcard == "cohort" else study.instances
-        return [name for name in known if name in names]
+        return [name for name in known[wildcard] if name in names]
 
     folder = ROOT / "results" / config["study"] / "cohorts"
     sizes = {c.id: cohort_size(c, folder / c.id, config) for c in study.cohorts.values()}
@@ -126,10 +135,9 @@ def plan(configfiles, target, rate, share):
     lines += section("To download", download_lines(study, wanted("retrieve", "cohort")))
     images = {name: sizes[name] for name in wanted("ingest", "cohort")}
     lines += section("Disk for images, an estimate", disk_lines(images) if images else [])
-    if work:
-        said = training_lines(work, config["device"], rate, share)
-        lines += section("Training alone, an estimate", said)
-    return lines
+    not_estimated = wanted("pretrain_rival", "training")
+    said = training_lines(work, not_estimated, config["device"], rate, share)
+    return lines + section("Training alone, an estimate", said)
 
 
 def main(arguments=None):

@@ -3,16 +3,15 @@
 import hashlib
 import json
 import os
-import subprocess
-import sys
-import time
 
 import pytest
 import yaml
 
 from workflow_scripts.commands import check_env, clean_intermediate, verify_data
+from workflow_scripts.common.errors import InputError
 from workflow_scripts.common.mock import planned_jobs
 from workflow_scripts.common.targets import load_targets, numbered
+from workflow_scripts.pretrain import retrieve_published
 
 
 def retrieved(folder, content=b"images"):
@@ -53,6 +52,50 @@ def test_a_damaged_file_is_named(tmp_path, content, sentence):
     assert fault.startswith(f"{tmp_path}/a/images.zip: ") and sentence in fault
 
 
+def test_published_weights_have_a_record_of_one_file(tmp_path, monkeypatch):
+    digest = hashlib.sha256(b"images").hexdigest()
+    found = {"name": "virtues.safetensors", "size": 6, "sha256": digest, "commit": "0" * 40}
+    monkeypatch.setattr(retrieve_published, "retrieve_files", lambda *ignored, **also: [found])
+    settings = {"hub": "https://example.org", "repository": "a/b", "file": "virtues.safetensors"}
+    weights = tmp_path / "published/virtues.safetensors"
+    weights.parent.mkdir()
+    weights.write_bytes(b"images")
+    record = retrieve_published.retrieve(settings, weights, offline=True)
+    (tmp_path / "published/retrieved.json").write_text(json.dumps(record))
+    retrieved(tmp_path / "a")
+    files = verify_data.recorded_files(tmp_path)
+    assert files == [(tmp_path / "a/images.zip", 6, digest), (weights, 6, digest)]
+    assert verify_data.faults(files) == []
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        {},
+        [],
+        {"files": None},
+        {"files": [{"name": "a.zip"}]},
+        {"files": [{"name": "a.zip", "size": 1, "sha256": ""}]},
+    ],
+)
+def test_a_record_of_another_form_is_named(tmp_path, record):
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a/retrieved.json").write_text(json.dumps(record))
+    with pytest.raises(InputError, match="a/retrieved.json: expected name, size and sha256 of .*;"):
+        verify_data.recorded_files(tmp_path)
+
+
+def test_weights_whose_checksum_is_a_setting(tmp_path):
+    weights = tmp_path / "resnet50.pth"
+    assert verify_data.known_file(weights, "0676ba61") == []  # not retrieved yet
+    weights.write_bytes(b"images")
+    digest = hashlib.sha256(b"images").hexdigest()
+    assert verify_data.known_file(weights, None) == []  # it is not to be checked
+    assert verify_data.faults(verify_data.known_file(weights, digest[:8])) == []
+    (fault,) = verify_data.faults(verify_data.known_file(weights, "0676ba61"))
+    assert fault.startswith(f"{weights}: its SHA-256 is {digest}, expected 0676ba61")
+
+
 def test_intermediate_files_are_shown_first_and_removed_on_demand(tmp_path):
     tokens = tmp_path / "embeddings/all14/damond2019"
     tokens.mkdir(parents=True)
@@ -87,30 +130,6 @@ def test_cleaning_knows_the_study_of_an_overlay(tmp_path):
     assert clean_intermediate.study_name([]) == "virtues"
     with pytest.raises(SystemExit, match="absent.yaml: "):
         clean_intermediate.main(["--configfile", str(tmp_path / "absent.yaml")])
-
-
-def test_the_lock_of_a_dead_run_is_told_from_that_of_a_living_one(tmp_path):
-    assert check_env.lock(tmp_path) == ("lock: none of another run", None)
-    locks = tmp_path / ".snakemake/locks"
-    locks.mkdir(parents=True)
-    (locks / "0.output.lock").touch()
-    line, problem = check_env.lock(tmp_path)
-    assert "no Snakemake runs here" in line
-    assert "squeue --me" in problem and problem.endswith("snakemake --unlock")
-    script = tmp_path / "snakemake"
-    script.write_text("import time; time.sleep(60)")
-    running = subprocess.Popen([sys.executable, str(script), "all"], cwd=tmp_path)
-    try:
-        deadline = time.monotonic() + 20
-        while check_env.lock(tmp_path)[1] and time.monotonic() < deadline:
-            time.sleep(0.05)
-        assert check_env.lock(tmp_path) == (
-            f"lock: a run is under way here (process {running.pid})",
-            None,
-        )
-    finally:
-        running.kill()
-        running.wait()
 
 
 def test_an_unwritable_folder_is_named(tmp_path, monkeypatch):

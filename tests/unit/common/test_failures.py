@@ -1,7 +1,6 @@
 """What is said of a full disk and of damaged files, and jobs that end with their scheduler."""
 
 import errno
-import os
 import signal
 import subprocess
 import sys
@@ -15,8 +14,6 @@ import torch
 import zarr
 from safetensors.numpy import save_file
 
-from workflow_scripts import unlock
-from workflow_scripts.common.cluster import jobs_of, refuse_orphans
 from workflow_scripts.common.damage import damaged
 from workflow_scripts.common.errors import InputError
 from workflow_scripts.common.failures import explain
@@ -134,9 +131,9 @@ time.sleep(60)
 """
 
 
-@pytest.mark.parametrize(("name", "ends"), [("snakemake", True), ("another", False)])
+@pytest.mark.parametrize(("name", "ends"), [("snakemake", True), ("snakemake.py", False)])
 def test_a_job_ends_with_its_scheduler_and_not_with_others(tmp_path, name, ends):
-    path = tmp_path / f"{name}.py"
+    path = tmp_path / name
     path.write_text(SCHEDULER)
     scheduler = subprocess.Popen([sys.executable, path], stdout=subprocess.PIPE, text=True)
     job = psutil.Process(int(scheduler.stdout.readline()))
@@ -153,33 +150,3 @@ def test_a_job_ends_with_its_scheduler_and_not_with_others(tmp_path, name, ends)
                 process.kill()
             except (psutil.NoSuchProcess, ProcessLookupError):
                 continue
-
-
-@pytest.fixture
-def queue(tmp_path, monkeypatch):
-    """A stand-in for squeue, with jobs of this folder and of others."""
-    program = tmp_path / "bin/squeue"
-    program.parent.mkdir()
-    here = os.getcwd()
-    lines = [f"12 R {here}", f"9 PD {here}", f"13 CG {here}", f"14 R {here}2", f"12 R {here}"]
-    program.write_text("#!/bin/sh\ncat <<E\n" + "\n".join(lines) + "\nE\n")
-    program.chmod(0o755)
-    monkeypatch.setenv("PATH", str(program.parent), prepend=os.pathsep)
-
-
-def test_jobs_of_an_earlier_run_are_found_and_named(queue):
-    assert jobs_of(os.getcwd()) == ["9", "12"]
-    with pytest.raises(InputError, match="in the queue: 9 12; wait .* `scancel 9 12`, then start"):
-        refuse_orphans(jobs_of(os.getcwd()))
-    refuse_orphans([])
-
-
-def test_unlocking_is_refused_while_jobs_of_the_queue_write(queue, tmp_path, monkeypatch):
-    monkeypatch.setattr(unlock, "LOCKS", tmp_path)
-    (tmp_path / "0.input.lock").touch()
-    monkeypatch.setattr(unlock, "running", lambda folder: [])
-    with pytest.raises(SystemExit, match=r"still write into it \(9 12\); .* `scancel 9 12`"):
-        unlock.main()
-    monkeypatch.setattr(unlock, "running", lambda folder: [4711])
-    with pytest.raises(SystemExit, match=r"locked by a run that is going on \(process 4711\)"):
-        unlock.main()

@@ -1,6 +1,7 @@
 """`make plan`: what would run, what not and why, and what it takes."""
 
 import os
+import re
 
 import pytest
 
@@ -16,6 +17,8 @@ def test_a_restricted_record_without_its_files_is_left_out_with_the_reason(tmp_p
     assert "wo_wang2023: not trained, as wang2023 is not among the cohorts" in text
     assert "To download" in text and "cords2024: 21 files" in text
     assert "if a GPU gives 30% of 312 TFLOP/s" in text
+    rivals = re.search(r"together .* GPU hours .*\n  not estimated, of rivals: (.*)\n", text)[1]
+    assert len(rivals.split(", ")) == int(re.search(r"(\d+)  pretrain_rival", text)[1]) > 1
     assert not (tmp_path / "archives").exists()
 
 
@@ -44,8 +47,14 @@ def test_planning_leaves_the_folder_as_it_was(capsys):
 
 
 def test_hours_are_said_for_a_gpu_alone():
-    assert "GPU hours" in training_lines({"a": 1.0}, "cuda", 100, 0.5)[0]
-    assert training_lines({"a": 1.0, "b": 2.0}, "cpu", 100, 0.5) == ["3 TFLOP in 2 trainings"]
+    assert "GPU hours" in training_lines({"a": 1.0}, [], "cuda", 100, 0.5)[0]
+    assert training_lines({"a": 1.0, "b": 2.0}, [], "cpu", 100, 0.5) == ["3 TFLOP in 2 trainings"]
+
+
+def test_trainings_of_rivals_are_named_beside_the_sum():
+    for work, device, before in (({}, "cpu", 0), ({"a": 1.0}, "cpu", 1), ({"a": 1.0}, "cuda", 2)):
+        *others, last = training_lines(work, ["camae_a", "kronos"], device, 100, 0.5)
+        assert last == "not estimated, of rivals: camae_a, kronos" and len(others) == before
 
 
 @pytest.mark.parametrize(
