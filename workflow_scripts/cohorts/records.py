@@ -6,7 +6,7 @@ import re
 from pathlib import Path, PurePosixPath
 
 from workflow_scripts.cohorts.listings import S3, SYNAPSE, fits, list_s3, list_synapse
-from workflow_scripts.common.access import has_credentials, redact
+from workflow_scripts.common.access import check_named, has_credentials, redact
 from workflow_scripts.common.cohort import FROM_RECORD, local_path, placed
 from workflow_scripts.common.errors import InputError
 
@@ -47,7 +47,7 @@ def describe_files(cohort, folder, get, offline=False):
             described.append(
                 {
                     "name": _inside(one, cohort),
-                    "url": cohort.url(file["url"]) if "url" in file else answer.get("url"),
+                    "url": _address(cohort, file, answer, url),
                     **values,
                     "checked_against": origins,
                 }
@@ -79,6 +79,13 @@ def _checks(cohort, file, name, asked, answer, here):
     values = {key: None if value == FROM_RECORD else value for key, value in values.items()}
     origins = {key: "cohort file" if said.get(key) else "record" for key in CHECKS}
     return values, {key: origins[key] for key in CHECKS if values[key] is not None}
+
+
+def _address(cohort, file, answer, record):
+    """Return where a file is: what the cohort file says wins over the record, None if neither."""
+    if "url" in file:
+        return cohort.url(file["url"])
+    return check_named(answer["url"], record) if "url" in answer else None
 
 
 def _inside(name, cohort):
