@@ -1,6 +1,7 @@
 """The page of an own cohort prints what others wrote: as text, and without credentials."""
 
 import json
+import re
 from html.parser import HTMLParser
 from types import SimpleNamespace
 
@@ -8,6 +9,7 @@ import pandas as pd
 import pytest
 import yaml
 
+from workflow_scripts.common.cell_pictures import colours_of
 from workflow_scripts.common.mock import planned_jobs
 from workflow_scripts.own import own_page
 
@@ -76,6 +78,12 @@ def test_markup_in_what_others_wrote_stays_text(job, monkeypatch):
     assert not [name for name in page.attributes if name.startswith("on")]
     assert text.count("&lt;script&gt;alert(1)") > 20
     assert "a log said ***" in text and TOKEN not in text
+
+
+def test_every_type_of_cell_has_a_colour_that_a_browser_knows():
+    colours = colours_of(pd.Series(list("abcdefghijkl")))
+    assert len(set(colours.values())) == 12
+    assert all(re.fullmatch("#[0-9A-Fa-f]{6}", colour) for colour in colours.values())
 
 
 def test_a_reason_why_there_are_no_references_stays_text(job):
