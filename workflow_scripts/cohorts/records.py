@@ -1,7 +1,6 @@
 """What an archive's API says about its files: address, size and checksum, never invented."""
 
 import json
-import os
 import re
 from pathlib import Path, PurePosixPath
 
@@ -9,6 +8,7 @@ from workflow_scripts.cohorts.listings import S3, SYNAPSE, fits, list_s3, list_s
 from workflow_scripts.common.access import check_named, has_credentials, redact
 from workflow_scripts.common.cohort import FROM_RECORD, local_path, placed
 from workflow_scripts.common.errors import InputError
+from workflow_scripts.common.staging import staged
 from workflow_scripts.common.validation import parse_json
 
 CHECKS = ("size", "md5", "sha256")
@@ -117,9 +117,8 @@ def read_record(url, folder, get, offline, wanted=()):
     if isinstance(answer, list):
         answer += _files_in_folders(url, get)
     files = parse_record(answer, url)
-    part = kept.with_name(f".{kept.name}.part")
-    part.write_text(redact(json.dumps(answer)))
-    os.replace(part, kept)
+    with staged(kept) as [part]:
+        part.write_text(redact(json.dumps(answer)))
     return files
 
 
