@@ -60,7 +60,7 @@ def check_named(url, by):
     if _closeness(url) > _closeness(by):
         raise InputError(
             f"{redact(by)}: its answer names {redact(url)}, which is on this machine; expected an "
-            "https address; give the `url` of the file itself, or get it by hand."
+            "https address of another; give the `url` of the file itself, or get it by hand."
         )
     return url
 
