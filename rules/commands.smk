@@ -31,7 +31,6 @@ rule verify_data:
     params:
         archives=config["archives"],
         models=f"{R}/models",
-        resnet50=(RESNET_FILE, config["rivals"]["resnet50"]["sha256"]),
     message:
         "Reading all retrieved files and trained weights again"
     script:

@@ -42,6 +42,7 @@ OTHER = {
     "markers.sequences": "resources/claims.csv",
     "markers.uniprot_url": "https://example.org",
     "markers.esm2.weights": "seeded",
+    "markers.esm2.sha256": "12345678",
     "published.hub": "https://example.org",
     "published.repository": "another/model",
     "published.revision": "another",

@@ -4,13 +4,13 @@ Both are written in the form of a Zenodo record. Their answers follow the public
 were not yet seen.
 """
 
-import json
 import re
 import xml.etree.ElementTree as ElementTree
 from fnmatch import fnmatchcase
 from urllib.parse import parse_qs, quote, urlsplit
 
 from workflow_scripts.common.errors import InputError
+from workflow_scripts.common.validation import parse_json, unexpected
 
 SYNAPSE = re.compile(r"(https?://[^/]+)/repo/v1/entity/(syn\d+)")
 S3 = re.compile(r"https?://[^/?]+/[^/?]+\?prefix=[^&]+/")
@@ -37,7 +37,7 @@ def list_synapse(url, wanted, get):
     for file in files:
         if any(fits(file["key"], name) for name in wanted):
             handles = file["links"]["self"] + "handles"
-            file |= _content(_load(get(handles), handles)["list"], handles)
+            file |= _content(_listed(get(handles), handles, "list")["list"], handles)
     return {"files": files}
 
 
@@ -69,7 +69,7 @@ def _children(address, parent, get):
     token = None
     while True:
         body = {"parentId": parent, "includeTypes": ["folder", "file"], "nextPageToken": token}
-        answer = _load(get(address, body=body), address)
+        answer = _listed(get(address, body=body), address, "page")
         yield from answer["page"]
         token = answer.get("nextPageToken")
         if not token:
@@ -84,17 +84,11 @@ def _content(handles, where):
     return {"size": handle["contentSize"], "checksum": f"md5:{handle['contentMd5']}"}
 
 
-def _load(text, where):
-    try:
-        answer = json.loads(text)
-        if not ({"page", "list"} & set(answer)):
-            raise ValueError
-    except (ValueError, TypeError):
-        start = " ".join(text.split())[:80]
-        raise InputError(
-            f"{where}: expected a list of files of Synapse, the answer begins '{start}'."
-        ) from None
-    return answer
+def _listed(text, where, key):
+    def fits(answer):
+        return isinstance(answer, dict) and isinstance(answer.get(key), list)
+
+    return parse_json(text, where, "a list of files of Synapse", fits)
 
 
 def _page(text, where):
@@ -112,9 +106,6 @@ def _page(text, where):
             for item in root.iter(f"{space}Contents")
         ]  # fmt: skip
     except (ElementTree.ParseError, ValueError, TypeError):
-        start = " ".join(text.split())[:80]
-        raise InputError(
-            f"{where}: expected the listing of an S3 bucket, the answer begins '{start}'."
-        ) from None
+        raise unexpected(text, where, "the listing of an S3 bucket") from None
     more = found and root.findtext(f"{space}IsTruncated") == "true"
     return found, (root.findtext(f"{space}NextMarker") or found[-1][0]) if more else None

@@ -1,14 +1,15 @@
 """What an archive's API says about its files: address, size and checksum, never invented."""
 
 import json
-import os
 import re
 from pathlib import Path, PurePosixPath
 
 from workflow_scripts.cohorts.listings import S3, SYNAPSE, fits, list_s3, list_synapse
-from workflow_scripts.common.access import has_credentials, redact
+from workflow_scripts.common.access import check_named, has_credentials, redact
 from workflow_scripts.common.cohort import FROM_RECORD, local_path, placed
 from workflow_scripts.common.errors import InputError
+from workflow_scripts.common.staging import staged
+from workflow_scripts.common.validation import parse_json
 
 CHECKS = ("size", "md5", "sha256")
 SHOWN = 20  # names of a record in a message
@@ -47,7 +48,7 @@ def describe_files(cohort, folder, get, offline=False):
             described.append(
                 {
                     "name": _inside(one, cohort),
-                    "url": cohort.url(file["url"]) if "url" in file else answer.get("url"),
+                    "url": _address(cohort, file, answer, url),
                     **values,
                     "checked_against": origins,
                 }
@@ -81,6 +82,13 @@ def _checks(cohort, file, name, asked, answer, here):
     return values, {key: origins[key] for key in CHECKS if values[key] is not None}
 
 
+def _address(cohort, file, answer, record):
+    """Return where a file is: what the cohort file says wins over the record, None if neither."""
+    if "url" in file:
+        return cohort.url(file["url"])
+    return check_named(answer["url"], record) if "url" in answer else None
+
+
 def _inside(name, cohort):
     """Return a name that a record gives, if it is that of a file below the cohort's folder."""
     if PurePosixPath(name).is_absolute() or {"..", ""} & set(name.split("/")) or "\\" in name:
@@ -92,26 +100,25 @@ def read_record(url, folder, get, offline, wanted=()):
     """Return {file name: url, size, md5, sha256} of a record, a listing, a project or a bucket."""
     kept = _kept(url, folder)
     if local_path(url):
-        return parse_record(_load(_text(local_path(url)), url), url)
+        return parse_record(parse_json(_text(local_path(url)), url), url)
     if offline:
         if not kept.exists():
             raise InputError(
                 f"offline: the answer of {url} is needed to check its files; put it at {kept}, "
                 "or write sizes and checksums into the cohort file."
             )
-        return parse_record(_load(kept.read_text(), kept), kept)
+        return parse_record(parse_json(kept.read_text(), kept), kept)
     if SYNAPSE.fullmatch(url):
         answer = list_synapse(url, wanted, get)
     elif S3.fullmatch(url):
         answer = list_s3(url, wanted, get)
     else:
-        answer = _load(get(url), url)
+        answer = parse_json(get(url), url)
     if isinstance(answer, list):
         answer += _files_in_folders(url, get)
     files = parse_record(answer, url)
-    part = kept.with_name(f".{kept.name}.part")
-    part.write_text(redact(json.dumps(answer)))
-    os.replace(part, kept)
+    with staged(kept) as [part]:
+        part.write_text(redact(json.dumps(answer)))
     return files
 
 
@@ -155,9 +162,9 @@ def _files_in_folders(url, get):
     if not match:
         return []
     base, version = match.groups()
-    folders = _load(get(f"{base}/folders/{version}"), url)
+    folders = parse_json(get(f"{base}/folders/{version}"), url)
     listings = (f"{base}/files?folder_id={item['id']}&version={version}" for item in folders)
-    return [file for listing in listings for file in _load(get(listing), listing)]
+    return [file for listing in listings for file in parse_json(get(listing), listing)]
 
 
 def _entries(files, name, url):
@@ -183,11 +190,3 @@ def _text(path):
     if not path.exists():
         raise InputError(f"{path}: no such record; check source.record of the cohort file.")
     return path.read_text()
-
-
-def _load(text, where):
-    try:
-        return json.loads(text)
-    except ValueError:
-        start = " ".join(text.split())[:80]
-        raise InputError(f"{where}: expected JSON, the answer begins '{start}'.") from None

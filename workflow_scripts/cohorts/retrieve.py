@@ -1,7 +1,6 @@
 """Bring a cohort's files here, whole and checked, whether from the net, a disk or by hand."""
 
 import json
-import os
 from functools import partial
 from pathlib import Path
 
@@ -11,6 +10,7 @@ from workflow_scripts.common.cohort import absent_reason, load_cohort
 from workflow_scripts.common.errors import InputError
 from workflow_scripts.common.job import run
 from workflow_scripts.common.retrieval import retrieve_files
+from workflow_scripts.common.staging import staged
 from workflow_scripts.common.transfer import get_text
 
 
@@ -36,9 +36,8 @@ def main(snakemake):
     output, config = Path(snakemake.output.retrieved), snakemake.config
     cohort = load_cohort(snakemake.input.cohort)
     answer = retrieve(cohort, output.parent, config["offline"], config["connections"])
-    part = output.with_name(f".{output.name}.part")
-    part.write_text(redact(json.dumps(answer, indent=1)) + "\n")
-    os.replace(part, output)
+    with staged(output) as [part]:
+        part.write_text(redact(json.dumps(answer, indent=1)) + "\n")
 
 
 if __name__ == "__main__":

@@ -50,6 +50,27 @@ def check_scheme(url, where=None):
     raise InputError(f"{said}{redact(url)}: expected an https or file:// address; correct it.")
 
 
+def check_named(url, by):
+    """Return `url`, which an answer of the address `by` names; InputError where it leads closer.
+
+    An answer is not ours: one from elsewhere may name no file and no server of this machine, and
+    one of a server on this machine no file.
+    """
+    check_scheme(url, redact(by))
+    if _closeness(url) > _closeness(by):
+        raise InputError(
+            f"{redact(by)}: its answer names {redact(url)}, which is on this machine; expected an "
+            "https address of another; give the `url` of the file itself, or get it by hand."
+        )
+    return url
+
+
+def _closeness(url):
+    """Return 2 for a file, 1 for a server on this machine, 0 for anything else."""
+    parts = urlsplit(url)
+    return 2 if parts.scheme == "file" else int(parts.hostname in LOOPBACK)
+
+
 def variables(url):
     """Return the environment variables that hold the credentials of an address, or ()."""
     return HOSTS.get(urlsplit(url or "").netloc.lower(), ())

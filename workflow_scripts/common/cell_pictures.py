@@ -1,7 +1,7 @@
 """Cell masks as pictures, every cell in the colour of its type."""
 
 import numpy as np
-from matplotlib.colors import to_rgb
+from matplotlib.colors import to_hex, to_rgb
 from skimage.segmentation import find_boundaries
 
 # Okabe-Ito without black, the colour of the borders, then as many greys as are needed.
@@ -10,9 +10,10 @@ BACKGROUND, BORDER, UNLABELLED = "#FFFFFF", "#303030", "#BBBBBB"
 
 
 def colours_of(labels):
-    """Return class -> colour, the most frequent class first."""
+    """Return class -> colour as #rrggbb, the most frequent class first."""
     order = labels.value_counts().index
-    greys = [str(0.35 + 0.4 * i / max(len(order) - len(COLOURS), 1)) for i in range(len(order))]
+    further = max(len(order) - len(COLOURS), 0)
+    greys = [to_hex(str(0.35 + 0.4 * i / further)) for i in range(further)]
     return dict(zip(order, [*COLOURS, *greys], strict=False))
 
 

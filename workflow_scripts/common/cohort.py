@@ -204,7 +204,8 @@ def placed(folder, name):
 
 def local_path(url):
     """Return the path of a file:// URL, or None for another one."""
-    return Path(unquote(urlparse(url).path)) if url.startswith("file://") else None
+    parts = urlparse(url)
+    return Path(unquote(parts.path)) if parts.scheme == "file" else None
 
 
 def _find(id_or_path):

@@ -1,5 +1,6 @@
 """The settings of a study, checked, with its cohorts resolved."""
 
+from itertools import product
 from pathlib import Path
 
 from workflow_scripts.common.cohort import absent_reason, load_cohort
@@ -153,6 +154,13 @@ class Study:
             if [*known, COUNTS].count(name) > 1:
                 raise InputError(
                     f"{SETTINGS}: instances: the name {name!r} is taken; choose another"
+                )
+        # Whatever reads a name takes camae_cords2024 for the rival's training on that cohort.
+        for name, rival in product(known, RIVALS):
+            if name.startswith(f"{rival}_"):
+                raise InputError(
+                    f"{SETTINGS}: instances: the name {name!r} is one for a training of the rival "
+                    f"{rival}; choose another"
                 )
         if not self.instances:
             raise InputError(

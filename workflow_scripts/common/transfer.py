@@ -16,7 +16,7 @@ import urllib3
 from workflow_scripts.common.access import (
     authorization,
     check_address,
-    check_scheme,
+    check_named,
     redact,
     variables,
 )
@@ -31,7 +31,7 @@ BUSY = {408, 425, 429, 500, 502, 503, 504}
 LONGEST_WAIT = 300  # s, whatever Retry-After says
 TIMEOUT = (30, 120)  # s to connect, and without a byte
 PIECE = 1 << 20
-_CUT = (requests.ConnectionError, requests.Timeout, urllib3.exceptions.HTTPError)
+_CUT = (requests.RequestException, urllib3.exceptions.HTTPError)
 
 
 class _Again(Exception):
@@ -42,14 +42,25 @@ class _Again(Exception):
         self.wait = wait
 
 
-class _Session(requests.Session):
-    """A session whose redirects stay on https."""
+class Session(requests.Session):
+    """A session whose redirects stay on https, and that has no credentials of its own."""
+
+    def __init__(self):
+        super().__init__()
+        self.headers["User-Agent"] = USER_AGENT
+        self.auth = lambda request: request  # else requests would take one from ~/.netrc
 
     def get_redirect_target(self, answer):
+        """Return where an answer leads to, or None; InputError where it may not lead."""
         target = super().get_redirect_target(answer)
         if target:  # may be a signed address, which is asked and never written down
-            check_scheme(urljoin(answer.url, target), redact(answer.request.url))
+            check_named(urljoin(answer.url, target), answer.url)
         return target
+
+    def rebuild_auth(self, request, answer):
+        """Drop credentials where another host is asked; requests would look into ~/.netrc, too."""
+        if self.should_strip_auth(answer.request.url, request.url):
+            request.headers.pop("Authorization", None)
 
 
 def fetch(url, part, size=None, sleep=time.sleep, received=lambda count: None):
@@ -104,12 +115,10 @@ def get_text(url, sleep=time.sleep, body=None):
 
 def _request(url, headers, **options):
     check_address(url)
-    headers = {"User-Agent": USER_AGENT, **headers, **authorization(url)}
     method = "GET" if options.get("json") is None else "POST"
-    with _Session() as session:
-        return session.request(
-            method, url, headers=headers, timeout=TIMEOUT, auth=lambda request: request, **options
-        )
+    with Session() as session:
+        headers = {**headers, **authorization(url)}
+        return session.request(method, url, headers=headers, timeout=TIMEOUT, **options)
 
 
 def _insist(once, url, sleep, received):

@@ -1,6 +1,7 @@
-"""Checks of YAML documents against a schema, told in one sentence each."""
+"""Checks of YAML documents and of answers in JSON, told in one sentence each."""
 
 import difflib
+import json
 from pathlib import Path
 
 import yaml
@@ -40,6 +41,23 @@ def read_yaml(path):
     if not isinstance(document, dict):
         raise InputError(f"{path}: expected a YAML mapping of keys to values.")
     return document
+
+
+def parse_json(text, where, expected="JSON", fits=lambda answer: True):
+    """Return what the answer `text` of an address holds; InputError unless it is JSON that fits."""
+    try:
+        answer = json.loads(text)
+    except ValueError:
+        raise unexpected(text, where, expected) from None
+    if not fits(answer):
+        raise unexpected(text, where, expected)
+    return answer
+
+
+def unexpected(text, where, expected):
+    """Return the InputError for an answer that is something else."""
+    start = " ".join(text.split())[:80]
+    return InputError(f"{where}: expected {expected}, the answer begins '{start}'.")
 
 
 def check(document, schema, file):

@@ -13,7 +13,7 @@ from safetensors.torch import save
 
 from workflow_scripts.common.errors import InputError
 from workflow_scripts.common.job import log, run
-from workflow_scripts.common.provenance import sha256
+from workflow_scripts.common.provenance import check_sum
 from workflow_scripts.common.staging import staged
 from workflow_scripts.markers.esm2 import embed_sequence, load_esm2, seeded_esm2
 from workflow_scripts.markers.fasta import parse_fasta
@@ -173,9 +173,10 @@ def main(snakemake):
             model = seeded_esm2(esm2["layers"], esm2["width"], esm2["heads"], esm2["seed"])
             name = f"seeded ESM-2 (seed {esm2['seed']})"
         else:
+            found = check_sum(inputs.weights, esm2["sha256"], "markers.esm2.sha256")
             model = load_esm2(inputs.weights)
             name = Path(inputs.weights).name
-            cache = Path(params.cache) / sha256(inputs.weights)
+            cache = Path(params.cache) / found
         log.info("%s: %d layers of width %d", name, model.num_layers, model.embed_dim)
         vectors = embed_sequences(model, records, cache)
         source = f"{name}, {model.num_layers} layers, sequences: {sequences}"

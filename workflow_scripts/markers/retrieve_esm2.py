@@ -1,33 +1,10 @@
-"""Download the ESM-2 checkpoint, going on where a cut transfer stopped."""
+"""Download the ESM-2 checkpoint."""
 
-import os
-import time
-from pathlib import Path
-
+from workflow_scripts.common.checkpoint import retrieve_checkpoint
 from workflow_scripts.common.errors import InputError
-from workflow_scripts.common.job import log, run
-from workflow_scripts.common.provenance import sha256
-from workflow_scripts.common.transfer import fetch
+from workflow_scripts.common.job import run
 
-CHECKPOINT = (b"PK", b"\x80\x02")  # torch's zip files, and its files before 2020
-
-
-def retrieve(url, path, sleep=time.sleep):
-    """Download `url` to `path`, which appears only when it is a whole checkpoint of torch."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f"{path.name}.part")
-    fetch(url, part, sleep=sleep)
-    with open(part, "rb") as file:
-        head = file.read(40)
-    if not head.startswith(CHECKPOINT):
-        part.unlink()
-        raise InputError(
-            f"{url}: the file begins with {head!r}; expected a checkpoint of torch; "
-            "correct `markers.esm2.weights`"
-        )
-    os.replace(part, path)
-    log.info("%s: %d bytes, sha256 %s", path, path.stat().st_size, sha256(path))
+SECTION = "markers.esm2"
 
 
 def main(snakemake):
@@ -36,9 +13,11 @@ def main(snakemake):
     if snakemake.config["offline"]:
         raise InputError(
             f"offline: {path} is missing; expected the file that {url} holds; download it "
-            "elsewhere and put it there, or name its path in `markers.esm2.weights`"
+            f"elsewhere and put it there, or name its path in `{SECTION}.weights`"
         )
-    retrieve(url, path)
+    # No parameter of the rule: a checksum that is named later must not bring the file anew;
+    # embed_markers compares it, too.
+    retrieve_checkpoint(url, path, snakemake.config["markers"]["esm2"]["sha256"], SECTION)
 
 
 if __name__ == "__main__":

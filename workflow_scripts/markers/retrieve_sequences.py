@@ -13,6 +13,7 @@ from workflow_scripts.common.errors import InputError
 from workflow_scripts.common.job import log, run
 from workflow_scripts.common.marker_names import read_aliases
 from workflow_scripts.common.staging import staged
+from workflow_scripts.common.transfer import Session
 from workflow_scripts.markers.fasta import format_record, parse_fasta
 from workflow_scripts.markers.genes import check_genes
 from workflow_scripts.markers.measured import measured_accessions
@@ -77,7 +78,7 @@ def sequences_from_uniprot(cohorts, url, cache, offline, backoff=1.0):
             f"get them elsewhere from {url}/<accession>.fasta"
         )
     check_address(url, "markers.uniprot_url")
-    with requests.Session() as session:
+    with Session() as session:
         session.headers["User-Agent"] = USER_AGENT
         retry = Retry(TRIES, status_forcelist=BUSY, backoff_factor=backoff, raise_on_status=False)
         session.mount("http://", requests.adapters.HTTPAdapter(max_retries=retry))

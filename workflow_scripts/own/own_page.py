@@ -8,6 +8,7 @@ import jinja2
 import numpy as np
 import pandas as pd
 
+from workflow_scripts.common.access import redact
 from workflow_scripts.common.cell_pictures import cell_picture, colours_of
 from workflow_scripts.common.cohort import load_cohort
 from workflow_scripts.common.cohort_files import CohortFiles
@@ -186,7 +187,8 @@ def build(files, params):
 
 def main(snakemake):
     """Write the page, whole or not at all."""
-    page = build(snakemake.input, snakemake.params)
+    # Warnings of readers are printed as they are; a credential may stand in none of them.
+    page = redact(build(snakemake.input, snakemake.params))
     with staged(snakemake.output.page) as (part,):
         part.write_text(page, encoding="utf-8")
     log.info("%s: %.1f MB", snakemake.output.page, len(page) / 1e6)

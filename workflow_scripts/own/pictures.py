@@ -6,6 +6,7 @@ import io
 import matplotlib
 import matplotlib.pyplot as plt
 import numpy as np
+from markupsafe import Markup
 from matplotlib.ticker import MaxNLocator
 from PIL import Image
 
@@ -63,7 +64,10 @@ def as_data(picture):
 
 
 def calibration_plot(markers):
-    """Return an SVG of errors against distance: hidden measured markers, and bounds of stains."""
+    """Return an SVG of errors against distance: hidden measured markers, and bounds of stains.
+
+    It is markup for the page, so no text of a cohort may stand in it.
+    """
     with matplotlib.style.context(STYLE):
         figure, axis = plt.subplots(figsize=figsize(89, 58), layout="constrained")
         hidden = markers[markers["measured"] & markers["error"].notna()]
@@ -94,7 +98,7 @@ def calibration_plot(markers):
         figure.savefig(text, format="svg", metadata=METADATA[".svg"])
         plt.close(figure)
     drawn = text.getvalue()
-    return drawn[drawn.index("<svg") :]
+    return Markup(drawn[drawn.index("<svg") :])
 
 
 def _stretched(channel):

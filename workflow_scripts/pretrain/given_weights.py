@@ -8,6 +8,7 @@ from workflow_scripts.common.errors import InputError
 from workflow_scripts.common.job import log, run
 from workflow_scripts.common.markers import read_embeddings
 from workflow_scripts.common.provenance import provenance, sha256
+from workflow_scripts.common.staging import staged
 
 
 def read_model(path, settings, accessions, embeddings):
@@ -45,21 +46,23 @@ def weights_file(path):
 def main(snakemake):
     """Write what a training would have written; its losses are not known."""
     path, out = weights_file(snakemake.input.weights), snakemake.output
+    outputs = [out[name] for name in ("weights", "config", "metrics")]
     accessions, embeddings = read_embeddings(snakemake.input.embeddings)
     model = read_model(path, snakemake.params.model, accessions, embeddings)
-    save_weights(model, out["weights"])
     card = {"model": model.config.to_dict(), "accessions": accessions}
-    Path(out["config"]).write_text(json.dumps(card, indent=1))
-    metrics = {
-        "instance": snakemake.wildcards.instance,
-        "cohorts": snakemake.params.cohorts,
-        "given": {"path": str(path), "sha256": sha256(path)},
-        "parameters": sum(parameter.numel() for parameter in model.parameters()),
-        "losses": [],
-        "weights_sha256": sha256(out["weights"]),
-        "provenance": provenance(),
-    }
-    Path(out["metrics"]).write_text(json.dumps(metrics, indent=1))
+    with staged(*outputs) as (weights, config, written):
+        save_weights(model, weights)
+        config.write_text(json.dumps(card, indent=1))
+        metrics = {
+            "instance": snakemake.wildcards.instance,
+            "cohorts": snakemake.params.cohorts,
+            "given": {"path": str(path), "sha256": sha256(path)},
+            "parameters": sum(parameter.numel() for parameter in model.parameters()),
+            "losses": [],
+            "weights_sha256": sha256(weights),
+            "provenance": provenance(),
+        }
+        written.write_text(json.dumps(metrics, indent=1))
     log.info("%s: %d parameters", path, metrics["parameters"])
 
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from workflow_scripts.common.errors import InputError
 from workflow_scripts.common.job import log
 from workflow_scripts.common.markers import read_embeddings
 from workflow_scripts.common.provenance import provenance, sha256
+from workflow_scripts.common.staging import staged
 from workflow_scripts.common.training.checkpoint import Checkpoint
 from workflow_scripts.common.training.loop import train
 from workflow_scripts.common.training.processes import Processes
@@ -135,17 +137,24 @@ def cohort_hash(folder):
 
 def write(job, model, accessions, sub_images, losses, seconds):
     """Write the outputs of the rule."""
-    out = job["output"]
-    save_weights(model, out["weights"])
     card = {"model": model.config.to_dict(), "accessions": accessions}
-    Path(out["config"]).write_text(json.dumps(card, indent=1))
     parameters = sum(parameter.numel() for parameter in model.parameters())
-    write_metrics(job, parameters, sub_images, losses, seconds)
+    with staged_output(job) as out:
+        save_weights(model, out["weights"])
+        out["config"].write_text(json.dumps(card, indent=1))
+        write_metrics(job, out, parameters, sub_images, losses, seconds)
 
 
-def write_metrics(job, parameters, sub_images, losses, seconds):
-    """Write how a training went, beside its weights."""
-    settings, out = job["settings"], job["output"]
+@contextmanager
+def staged_output(job):
+    """Yield the paths to write the job's outputs to; they get their names when all are written."""
+    with staged(*job["output"].values()) as parts:
+        yield dict(zip(job["output"], parts, strict=True))
+
+
+def write_metrics(job, out, parameters, sub_images, losses, seconds):
+    """Write how a training went, beside its weights; `out`: the paths of both."""
+    settings = job["settings"]
     metrics = {
         "instance": job["instance"],
         "cohorts": [Path(folder).name for folder in job["cohort_folders"]],
@@ -164,7 +173,7 @@ def write_metrics(job, parameters, sub_images, losses, seconds):
         "weights_sha256": sha256(out["weights"]),
         "provenance": provenance(),
     }
-    Path(out["metrics"]).write_text(json.dumps(metrics, indent=1))
+    out["metrics"].write_text(json.dumps(metrics, indent=1))
     log.info("loss from %s to %s", metrics["first_loss"], metrics["last_loss"])
 
 

@@ -11,6 +11,7 @@ from workflow_scripts.common.job import log, run
 from workflow_scripts.common.retrieval import retrieve_files
 from workflow_scripts.common.staging import staged
 from workflow_scripts.common.transfer import get_text
+from workflow_scripts.common.validation import parse_json
 
 
 def describe(hub, repository, revision, file, get):
@@ -64,16 +65,7 @@ def retrieve(settings, path, offline=False, sleep=None):
 
 
 def _load(text, where, kind):
-    try:
-        answer = json.loads(text)
-        if not isinstance(answer, kind):
-            raise ValueError
-    except ValueError:
-        start = " ".join(text.split())[:80]
-        raise InputError(
-            f"{where}: expected an answer of Hugging Face, it begins '{start}'."
-        ) from None
-    return answer
+    return parse_json(text, where, "an answer of Hugging Face", lambda a: isinstance(a, kind))
 
 
 def main(snakemake):

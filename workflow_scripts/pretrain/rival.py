@@ -1,7 +1,6 @@
 """The training of a rival by the engine that trains VirTues, as one of any number of processes."""
 
 import json
-from pathlib import Path
 
 import torch
 from safetensors.torch import save_file
@@ -16,7 +15,7 @@ from workflow_scripts.common.training.schedules import total_steps
 from workflow_scripts.common.training.watch import Watch, tensorboard
 from workflow_scripts.pretrain.batches import Batches
 from workflow_scripts.pretrain.camae_training import CamaeTraining
-from workflow_scripts.pretrain.instance import fingerprint, write_metrics
+from workflow_scripts.pretrain.instance import fingerprint, staged_output, write_metrics
 from workflow_scripts.pretrain.kronos_training import KronosTraining
 
 # A training has `crops`, `dataset` (micro-batches by the numbers of their crops) and, once
@@ -63,11 +62,12 @@ def train_rival(job, processes=None):
         training.after_step,
     )
     if processes.rank == 0:
-        out, weights = job["output"], training.weights()
-        save_file({k: v.detach().cpu().contiguous() for k, v in weights.items()}, out["weights"])
-        Path(out["config"]).write_text(json.dumps(training.card(), indent=1))
+        weights = {k: v.detach().cpu().contiguous() for k, v in training.weights().items()}
         parameters = sum(p.numel() for p in training.model.parameters() if p.requires_grad)
-        write_metrics(job, parameters, len(crops), losses, seconds)
+        with staged_output(job) as out:
+            save_file(weights, out["weights"])
+            out["config"].write_text(json.dumps(training.card(), indent=1))
+            write_metrics(job, out, parameters, len(crops), losses, seconds)
         checkpoint.remove()
 
 

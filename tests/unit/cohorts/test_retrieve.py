@@ -168,6 +168,24 @@ def test_a_record_on_disk_serves_offline(cohort, tmp_path):
     assert answer["files"][0]["checked_against"] == {"size": "record", "md5": "record"}
 
 
+@pytest.mark.parametrize("named", ["file:///etc/hostname", "http://127.0.0.1:9/a.zip"])
+def test_a_record_from_elsewhere_may_not_name_what_is_on_this_machine(cohort, tmp_path, named):
+    record, folder = "https://zenodo.org/api/records/7", tmp_path / "to"
+    folder.mkdir()
+    mine = cohort(source={"record": record, "files": [ASKED]})
+    sentence = f"{record}: its answer names {named}, which is on this machine; expected an https"
+    with pytest.raises(InputError, match=sentence):
+        describe_files(mine, folder, lambda url: zenodo(named))
+    # The answer was kept; what it names is not taken offline either.
+    assert named in (folder / "https_zenodo_org_api_records_7.json").read_text()
+    with pytest.raises(InputError, match=sentence):
+        retrieve(mine, folder, offline=True)
+    assert not (folder / "a.zip").exists()
+    # The person who writes the cohort file may name what they like.
+    mine = cohort(source={"record": record, "files": [ASKED | {"url": named}]})
+    assert describe_files(mine, folder, None, offline=True)[0]["url"] == named
+
+
 @pytest.mark.parametrize(
     ("record", "sentence"),
     [

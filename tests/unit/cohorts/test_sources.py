@@ -180,6 +180,17 @@ def test_a_synapse_project_is_searched_for_the_names(server, cohort, login, tmp_
         retrieve(mine, tmp_path / "to")
 
 
+@pytest.mark.parametrize("text", [PAGE.decode(), "[]", '{"list": []}', '{"page": null}'])
+def test_another_answer_than_a_list_of_synapse_is_told(server, cohort, login, tmp_path, text):
+    server.texts["/repo/v1/entity/children"] = text.encode()
+    login("SYNAPSE_AUTH_TOKEN")
+    source = {"record": f"{server.url}/repo/v1/entity/syn1", "files": [{"name": "a.zip"}]}
+    with pytest.raises(InputError) as error:
+        retrieve(cohort(access="login", source=source), tmp_path / "to")
+    told = f"children: expected a list of files of Synapse, the answer begins '{text}'."
+    assert str(error.value).endswith(told)
+
+
 def listing(*objects, more=False):
     rows = "".join(
         f"<Contents><Key>{key}</Key><Size>{SIZE}</Size><ETag>&quot;{tag}&quot;</ETag></Contents>"
@@ -246,6 +257,13 @@ def test_published_weights_are_checked_against_their_repository(server, tmp_path
     path.write_bytes(CONTENT[:-1])
     with pytest.raises(InputError, match="size is 99999, expected 100000 .repository."):
         retrieve_published(settings, path)
+
+
+def test_another_answer_than_one_of_the_hub_is_told(server, tmp_path):
+    settings = {**PUBLISHED, "hub": server.url}
+    server.texts["/api/models/lab/model/revision/main"] = b"[1]"
+    with pytest.raises(InputError, match=r"expected an answer of Hugging Face, .* begins '\[1\]'"):
+        retrieve_published(settings, tmp_path / "to/model.safetensors")
 
 
 def files(server, *names, **changes):

@@ -6,12 +6,13 @@ from email.utils import formatdate
 from types import SimpleNamespace
 
 import pytest
+import requests
 
 from tests.unit.cohorts.bad_server import CONTENT, CUT, PAGE, SIZE
 from workflow_scripts.common import transfer
-from workflow_scripts.common.access import check_address
+from workflow_scripts.common.access import check_address, check_named
 from workflow_scripts.common.errors import InputError
-from workflow_scripts.common.transfer import fetch
+from workflow_scripts.common.transfer import Session, fetch, get_text
 
 
 @pytest.fixture
@@ -205,6 +206,61 @@ def test_a_redirect_away_from_https_is_refused(server, get, target):
     server.behaviours = [server.redirect(target)]
     with pytest.raises(InputError, match="expected an https or file:// address"):
         get()
+
+
+ELSEWHERE, SERVER, FILE = "https://zenodo.org/r", "http://127.0.0.1:80/r", "file:///etc/hostname"
+
+
+@pytest.mark.parametrize(
+    ("by", "url"),
+    [
+        (ELSEWHERE, FILE),
+        (ELSEWHERE, "FILE:/etc/hostname"),
+        (ELSEWHERE, SERVER),
+        (ELSEWHERE, "https://localhost/r"),
+        (SERVER, FILE),
+    ],
+)
+def test_no_answer_leads_closer_than_where_it_comes_from(by, url):
+    sentence = f"{by}: its answer names {url}, which is on this machine; expected an https"
+    with pytest.raises(InputError, match=sentence):
+        check_named(url, by)
+    answer = requests.Response()
+    answer.status_code, answer.url, answer.headers["Location"] = 302, by, url
+    with pytest.raises(InputError, match=sentence):
+        Session().get_redirect_target(answer)
+
+
+@pytest.mark.parametrize(
+    ("by", "url"),
+    [(FILE, FILE), (FILE, SERVER), (FILE, ELSEWHERE), (SERVER, SERVER), (ELSEWHERE, ELSEWHERE)],
+)
+def test_an_answer_may_lead_as_far_as_it_likes(by, url):
+    assert check_named(url, by) == url
+
+
+def test_a_redirect_to_a_file_is_refused_at_once(server, get, tmp_path, waits):
+    server.behaviours = [server.redirect("file:///etc/hostname")]
+    with pytest.raises(InputError, match="its answer names file:///etc/hostname, which is on this"):
+        get()
+    assert waits == [] and not list(tmp_path.iterdir())
+
+
+def test_a_file_with_logins_for_other_programs_is_not_read(server, get, tmp_path, monkeypatch):
+    logins = tmp_path.parent / f"{tmp_path.name}.netrc"
+    logins.write_text("default login me password secret")
+    monkeypatch.setenv("NETRC", str(logins))
+    other = server.url.replace("127.0.0.1", "localhost")
+    server.behaviours = [server.redirect(f"{other}/a.zip"), server.send]
+    assert get() == CONTENT
+    assert len(server.requests) == 2
+    assert not any("Authorization" in headers for _, headers in server.requests)
+
+
+def test_a_text_that_is_cut_is_asked_for_again(server, waits):
+    cut = lambda request: server.answer(request, 200, b'{"files":', length=20)  # noqa: E731
+    server.behaviours = [cut, lambda request: server.answer(request, 200, b'{"files": []}')]
+    assert get_text(server.url, waits.append) == '{"files": []}' and len(waits) == 1
 
 
 @pytest.mark.parametrize(

@@ -85,17 +85,6 @@ def test_a_record_of_another_form_is_named(tmp_path, record):
         verify_data.recorded_files(tmp_path)
 
 
-def test_weights_whose_checksum_is_a_setting(tmp_path):
-    weights = tmp_path / "resnet50.pth"
-    assert verify_data.known_file(weights, "0676ba61") == []  # not retrieved yet
-    weights.write_bytes(b"images")
-    digest = hashlib.sha256(b"images").hexdigest()
-    assert verify_data.known_file(weights, None) == []  # it is not to be checked
-    assert verify_data.faults(verify_data.known_file(weights, digest[:8])) == []
-    (fault,) = verify_data.faults(verify_data.known_file(weights, "0676ba61"))
-    assert fault.startswith(f"{weights}: its SHA-256 is {digest}, expected 0676ba61")
-
-
 def test_intermediate_files_are_shown_first_and_removed_on_demand(tmp_path):
     tokens = tmp_path / "embeddings/all14/damond2019"
     tokens.mkdir(parents=True)

@@ -114,6 +114,11 @@ def changed(config, key, value):
         ("instances", [{"name": "mean_intensity", "cohorts": "all"}], "'mean_intensity' is taken"),
         ("instances", [{"name": "mean_counts", "cohorts": "all"}], "'mean_counts' is taken"),
         (
+            "instances",
+            [{"name": "camae_x", "cohorts": "all"}],
+            "the name 'camae_x' is one for a training of the rival camae; choose another",
+        ),
+        (
             "cells.labels",
             {"hoch2022": ["cell_typ"]},
             "cells.labels.hoch2022: 'cell_typ' is no granularity of .*cell_type",

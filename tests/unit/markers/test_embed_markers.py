@@ -339,13 +339,18 @@ def test_script_with_a_checkpoint_is_not_called_simulated(reference, tmp_path, j
     inputs = {"sequences": str(tmp_path / "s.fasta"), "weights": str(tmp_path / "esm2_tiny.pt")}
     output = tmp_path / "e.safetensors"
     caplog.set_level("INFO")
-    params = {"source": "esm2", "esm2": {"weights": "https://x/y.pt"}, "cache": tmp_path / "kept"}
-    main(job(inputs, {"embeddings": str(output)}, **params))
+    params = {"source": "esm2", "cache": tmp_path / "kept"}
+    esm2 = {"weights": "https://x/y.pt", "sha256": sha256(inputs["weights"])[:8]}
+    main(job(inputs, {"embeddings": str(output)}, **params, esm2=esm2))
     [kept] = (tmp_path / "kept").glob("*/*.npy")
     assert kept.parent.name == sha256(inputs["weights"])
     assert "esm2_tiny.pt, 2 layers, sequences: UniProt 2026_01" in caplog.text
     assert "simulated" not in caplog.text
     assert torch.equal(read_embeddings(output)[1][0], embed_sequence(reference, "MKLV"))
+    esm2["sha256"] = "0" * 64
+    sentence = f"tiny.pt: its SHA-256 is .*, expected {'0' * 64} .*, or correct markers.esm2.sha"
+    with pytest.raises(InputError, match=sentence):
+        main(job(inputs, {"embeddings": str(output)}, **params, esm2=esm2))
 
 
 def test_script_with_a_table(tmp_path, channels, job):

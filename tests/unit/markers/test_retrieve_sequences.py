@@ -50,6 +50,18 @@ def test_uniprot_record_release_redirect_and_user_agent(server, tmp_path):
     assert server.requests["/P04637.fasta"][0]["User-Agent"].startswith("virtues-study/")
 
 
+def test_redirect_that_leads_closer_and_logins_of_other_programs(server, tmp_path, monkeypatch):
+    (tmp_path / "logins").write_text("default login me password secret")
+    monkeypatch.setenv("NETRC", str(tmp_path / "logins"))
+    server.answers = {"/P04637.fasta": [(301, {"Location": "file:///etc/hostname"}, b"")]}
+    with pytest.raises(InputError, match=r"P04637\.fasta: its answer names file:///etc/hostname"):
+        from_uniprot(server, tmp_path)
+    server.answers = {"/P04637.fasta": [(301, {"Location": "http://example.org/P04637"}, b"")]}
+    with pytest.raises(InputError, match="http://example.org/P04637: expected an https or file://"):
+        from_uniprot(server, tmp_path)
+    assert not any("Authorization" in headers for headers in server.requests["/P04637.fasta"])
+
+
 def test_busy_server_is_asked_again(server, tmp_path):
     server.answers = {
         "/P04637.fasta": [

@@ -82,6 +82,17 @@ def test_published_weights_embed_and_reconstruct_and_stain(published):
     assert made.shape == (1, 24, 24) and np.isfinite(made).all()
 
 
+def test_given_weights_appear_whole_or_not_at_all(published, tmp_path, monkeypatch):
+    def stop():
+        raise OSError("the disk is full")
+
+    monkeypatch.setattr(given_weights, "provenance", stop)
+    output = {name: tmp_path / path.name for name, path in published.output.items()}
+    with pytest.raises(OSError, match="the disk is full"):
+        given_weights.main(SimpleNamespace(**vars(published) | {"output": output}))
+    assert not list(tmp_path.iterdir())
+
+
 def test_the_word_published_stands_for_the_file_that_is_retrieved():
     config = yaml.safe_load((ROOT / "config.yaml").read_text())
     instance = {"name": "theirs", "cohorts": "all", "weights": PUBLISHED}

@@ -58,6 +58,20 @@ def test_an_instance_of_a_panel_trains_on_it_alone_and_knows_no_other_marker(job
     assert made.shape == (1, 2, 16, 16) and np.isfinite(made).all()
 
 
+def test_what_is_not_written_whole_has_no_name_and_is_written_by_the_next_run(job, monkeypatch):
+    def stop():
+        raise OSError("the disk is full")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(instance, "provenance", stop)  # after the weights
+        with pytest.raises(OSError, match="the disk is full"):
+            pretrain.main(job)
+    assert not [path for path in job.output.values() if Path(path).exists()]
+    pretrain.main(job)
+    assert json.loads(Path(job.output["metrics"]).read_text())["steps"] == 2
+    assert not list(Path(job.output["weights"]).parent.glob(".*"))
+
+
 def test_a_marker_of_a_panel_without_embedding_is_named(job):
     job.params.panel = {"P3": "CD3", "P99": "CD99"}
     sentence = (

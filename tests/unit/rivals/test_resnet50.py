@@ -8,11 +8,11 @@ import torch
 import torch.nn.functional as F
 from safetensors.torch import save_file
 
+from workflow_scripts.common.checkpoint import retrieve_checkpoint
 from workflow_scripts.common.errors import InputError
 from workflow_scripts.common.rivals.panels import crops_of, places, shared_panel
 from workflow_scripts.common.rivals.projection import Projection
 from workflow_scripts.common.rivals.resnet50 import ResNet50Embedder, load_resnet50
-from workflow_scripts.pretrain.retrieve_resnet50 import retrieve
 
 RIVAL = {
     "side": 32,
@@ -117,13 +117,18 @@ def test_a_wrong_checksum_or_file_is_refused_in_one_sentence(checkpoint, tmp_pat
 
 def test_retrieval_keeps_a_file_only_with_its_checksum(tmp_path):
     source, path = tmp_path / "there.pth", tmp_path / "archive/here.pth"
-    source.write_bytes(b"weights")
-    digest = hashlib.sha256(b"weights").hexdigest()
+    source.write_bytes(b"PK weights")
+    digest = hashlib.sha256(b"PK weights").hexdigest()
     with pytest.raises(InputError, match="expected ffffffff or one that begins so"):
-        retrieve(source.as_uri(), path, "ffffffff")
+        retrieve_checkpoint(source.as_uri(), path, "ffffffff", "rivals.resnet50")
     assert list(path.parent.iterdir()) == []
-    retrieve(source.as_uri(), path, digest[:8])
-    assert path.read_bytes() == b"weights"
+    retrieve_checkpoint(source.as_uri(), path, digest[:8], "rivals.resnet50")
+    assert path.read_bytes() == b"PK weights"
+    source.write_bytes(b"weights")
+    with pytest.raises(InputError, match="begins with b'weights'; .* `rivals.resnet50.weights`"):
+        retrieve_checkpoint(source.as_uri(), path, None, "rivals.resnet50")
+    # Those of safetensors begin with a length.
+    retrieve_checkpoint(source.as_uri(), path.with_suffix(".safetensors"), None, "rivals.resnet50")
 
 
 def niches(n=4, channels=3):

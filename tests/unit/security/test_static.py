@@ -3,8 +3,12 @@
 import ast
 import re
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+import snakemake.api  # noqa: F401  before its parser, which imports it in turn
+from snakemake.parser import parse
+from snakemake.sourcecache import LocalSourceFile
 
 ROOT = Path(__file__).resolve().parents[3]
 FILES = [
@@ -12,40 +16,60 @@ FILES = [
     for package in ("virtues_core", "workflow_scripts", "demo", "benchmarks")
     for path in sorted((ROOT / package).rglob("*.py"))
 ]
-TEMPLATES = sorted((ROOT / "workflow_scripts/report/templates").iterdir())
+FILES += [ROOT / "Snakefile", *sorted((ROOT / "rules").glob("*.smk"))]
+TEMPLATES = sorted((ROOT / "workflow_scripts").glob("*/templates/*"))
 # Formats that run code when they are read.
 CODE_IN_DATA = {"joblib", "dill", "cloudpickle", "shelve", "marshal"}
+UNSAFE = re.compile(
+    r"pickle\.(?!UnpicklingError$)\w+|(\w+\.)+(read_pickle|to_pickle|read_hdf|HDFStore)|torch\.save"
+    r"|yaml\.(load|load_all|unsafe_load|full_load)|os\.(system|popen)|jinja2\.Template"
+)
+# Markup is not escaped; each file that makes some, and why that is nothing of a user's.
+MARKUP = {
+    "workflow_scripts/report/costs.py": "Graphviz's picture of the rules, of docs/rulegraph.svg",
+    "workflow_scripts/report/tables.py": "docs/deviations.md, rendered with its HTML escaped",
+    "workflow_scripts/own/pictures.py": "a picture of matplotlib with no text but our own",
+}
 
 
-def dotted(node):
-    """`a.b.c` of an expression, or an empty text."""
+def python(path):
+    """The Python of a file; rules are translated as Snakemake does it."""
+    if path.suffix == ".py":
+        return path.read_text()
+    workflow = SimpleNamespace(sourcecache=SimpleNamespace(open=lambda source: path.open()))
+    return parse(LocalSourceFile(str(path)), workflow, {})[0]
+
+
+def dotted(node, modules):
+    """`a.b.c` of an expression with the full names of modules, or an empty text."""
     parts = []
     while isinstance(node, ast.Attribute):
         parts.append(node.attr)
         node = node.value
-    return ".".join([node.id, *reversed(parts)]) if isinstance(node, ast.Name) else ""
+    if not isinstance(node, ast.Name):
+        return ""
+    return ".".join([modules.get(node.id, node.id), *reversed(parts)])
 
 
 def faults(path, text=None):
     """Every unsafe construction of a file as (line, what it is)."""
-    found = []
-    for node in ast.walk(ast.parse(path.read_text() if text is None else text)):
+    found, tree = [], ast.parse(python(path) if text is None else text)
+    imports = [node for node in ast.walk(tree) if isinstance(node, ast.Import)]
+    modules = {a.asname: a.name for node in imports for a in node.names if a.asname}
+    for node in ast.walk(tree):
         line = getattr(node, "lineno", 0)
         if isinstance(node, ast.Import | ast.ImportFrom):
-            names = [alias.name for alias in node.names] + [getattr(node, "module", None) or ""]
+            above = f"{node.module}." if getattr(node, "module", None) else ""
+            names = [f"{above}{alias.name}" for alias in node.names]
             found += [(line, name) for name in names if name.split(".")[0] in CODE_IN_DATA]
-            if isinstance(node, ast.ImportFrom) and node.module == "pickle":
-                found.append((line, "from pickle import"))
+            # Under a name of its own a function would not be found below.
+            found += [(line, n) for n in names if UNSAFE.fullmatch(n) or n == "torch.load"]
         elif isinstance(node, ast.Attribute):
-            name = dotted(node)
-            if name.startswith("pickle.") and name != "pickle.UnpicklingError":
-                found.append((line, name))
-            if re.search(r"\.(read_pickle|to_pickle|unsafe_load|full_load)$|^os\.system$", name):
-                found.append((line, name))
-            if name in ("yaml.load", "torch.save"):
+            name = dotted(node, modules) or f"x.{node.attr}"  # a method of some expression
+            if UNSAFE.fullmatch(name):
                 found.append((line, name))
         elif isinstance(node, ast.Call):
-            name = dotted(node.func)
+            name = dotted(node.func, modules)
             words = {k.arg: getattr(k.value, "value", None) for k in node.keywords}
             if name in ("eval", "exec", "compile"):
                 found.append((line, name))
@@ -69,9 +93,15 @@ def test_nothing_in_the_code_runs_what_data_say(path):
     [
         "import joblib",
         "from pickle import loads",
+        "import pickle as p\np.load(file)",
         "import pickle\npickle.load(file)",
         "import pandas as pd\npd.read_pickle(path)",
+        "pd.read_hdf(path)",
+        "frame().to_pickle(path)",
         "torch.load(path)",
+        "import torch as t\nt.load(path)",
+        "from torch import load",
+        "from yaml import load as read",
         "torch.load(path, weights_only=False)",
         "np.load(path, allow_pickle=True)",
         "yaml.load(text)",
@@ -80,6 +110,8 @@ def test_nothing_in_the_code_runs_what_data_say(path):
         "subprocess.run(text, shell=True)",
         "requests.get(url, verify=False)",
         "jinja2.Environment(loader=loader)",
+        "jinja2.Template(text)",
+        "from jinja2 import Template",
     ],
 )
 def test_the_scan_finds_what_it_is_for(text):
@@ -93,7 +125,20 @@ def test_the_scan_lets_safe_code_pass():
     assert faults(Path("x.py"), text + "\nyaml.safe_load(t)\nnp.load(p)\nmodel.eval()") == []
 
 
-@pytest.mark.parametrize("path", TEMPLATES, ids=lambda path: path.name)
+def test_the_scan_reads_rules(tmp_path):
+    path = tmp_path / "x.smk"
+    path.write_text(
+        "rule x:\n    output:\n        'x',\n    params:\n        a=lambda w: eval(w.a),\n"
+    )
+    assert [name for _, name in faults(path)] == ["eval"]
+
+
+def test_markup_is_made_where_it_is_known_to_be_safe():
+    makers = {path.relative_to(ROOT).as_posix() for path in FILES if "Markup(" in path.read_text()}
+    assert makers == MARKUP.keys()
+
+
+@pytest.mark.parametrize("path", TEMPLATES, ids=lambda path: f"{path.parents[1].name}/{path.name}")
 def test_templates_mark_only_their_own_words_as_safe(path):
     text = path.read_text(encoding="utf-8")
     for before in re.findall(r"([^\s]+)\s*\|\s*safe\b", text):
