@@ -62,7 +62,7 @@ def test_scripts_run_in_the_environment_of_the_file(
     seen = [line.split() for line in (tmp_path / "seen").read_text().splitlines()]
     assert {Path(prefix) for prefix, *_ in seen} == {site_packages.parents[2]}
     scripts = {script for _, script in seen if script.endswith(".py")}
-    jobs = run.stderr.count("Activating conda environment")
-    assert len(scripts) == jobs > 40
+    # Snakemake enters the environment once more for each job, to ask for the version of Python.
+    assert 40 < len(scripts) == run.stderr.count("Activating conda environment") / 2
     again = snakemake(folder, *command, "-n")
     assert "Nothing to be done" in again.stdout + again.stderr
