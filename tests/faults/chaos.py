@@ -251,7 +251,7 @@ class Chaos:
 
 
 def series(chaos, seed, numbers, in_a_row=1, tell=print):
-    """Try the faults of some numbers; yield a row of each that struck something.
+    """Try the faults of some numbers; yield a row of each that struck something or did harm.
 
     `in_a_row`: so many strike one after the other, each the run after the one before; the run
     after the last of them ends undisturbed.
@@ -266,27 +266,48 @@ def series(chaos, seed, numbers, in_a_row=1, tell=print):
         row |= {"next_run": "undisturbed" if recover else "struck"}
         row |= chaos.try_one(fault, rng, number, recover)
         tell(f"  struck {row['struck']}, survived: {row['survived']} {row['problem']}")
-        if row["struck"] != "nothing":
+        if row["struck"] != "nothing" or not row["survived"]:
             yield row
 
 
-def main():
+def again(seed, numbers, number, in_a_row=1):
+    """Return the command that tries a fault again, after those before it in the same row."""
+    first = number - (number - numbers[0]) % in_a_row
+    command = f"python -m tests.faults.chaos --seed {seed} --first {first}"
+    return f"{command} --faults {number - first + 1} --in-a-row {in_a_row}"
+
+
+def parser():
+    """Return the parser of the command line."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--faults", type=int, default=200)
     parser.add_argument("--first", type=int, default=0, help="number of the first fault")
     parser.add_argument("--seed", type=int, default=int(time.time()))
     parser.add_argument("--in-a-row", type=int, default=1, help="faults before a whole run")
     parser.add_argument("--record", type=Path, help="a csv file to append the rows to")
-    parsed = parser.parse_args()
-    chaos = Chaos(copy_working_tree(Path(tempfile.mkdtemp()) / "checkout"))
+    return parser
+
+
+def try_all(chaos, parsed):
+    """Try the faults of a command line and record them; return whether all survived."""
     tried = survived = 0
     numbers = range(parsed.first, parsed.first + parsed.faults)
     for row in series(chaos, parsed.seed, numbers, parsed.in_a_row):
         tried, survived = tried + 1, survived + row["survived"]
         if parsed.record:
             append(parsed.record, row)
-    print(f"{survived} of {tried} survived; the last state is in {chaos.folder}")
-    sys.exit(survived < tried)
+        if not row["survived"]:
+            print(f"  again: {again(parsed.seed, numbers, row['number'], parsed.in_a_row)}")
+    print(f"{survived} of {tried} survived, {len(numbers) - tried} met nothing to strike")
+    return survived == tried
+
+
+def main():
+    parsed = parser().parse_args()
+    chaos = Chaos(copy_working_tree(Path(tempfile.mkdtemp()) / "checkout"))
+    survived = try_all(chaos, parsed)
+    print(f"the last state is in {chaos.folder}")
+    sys.exit(not survived)
 
 
 if __name__ == "__main__":
