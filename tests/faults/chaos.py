@@ -112,7 +112,7 @@ class Chaos:
         }
 
     def strike(self, fault):
-        """Start a run, strike, wait until nothing runs; return what was struck and finished."""
+        """Start a run, strike it when its job is due; return what `hit` does."""
         if not self.due(fault.job):
             small.lose(self.folder, fault.job)
         run = small.start(self.folder)
@@ -120,14 +120,24 @@ class Chaos:
         if target:
             # A loader process lives for a small part of its job.
             time.sleep(fault.share * (0.5 if fault.kind == "worker" else self.seconds[fault.job]))
+        return self.hit(fault, run)
+
+    def hit(self, fault, run):
+        """Strike a run and wait until nothing runs.
+
+        Returns what was struck, what was finished before, and what is wrong with a run that failed
+        although nothing struck it.
+        """
         before = self.finished()
         target = self.struck(fault, anywhere=True)
         names = "+".join(sorted({self.name(process) for process in target})) or "nothing"
         number = {"interrupt": signal.SIGINT, "terminate": signal.SIGTERM}.get(fault.kind)
         small.kill(target, number or signal.SIGKILL)
         assert self.wait_for(lambda: not small.processes(self.folder)), "something runs on"
-        # A run that reached its end was struck too late, or not at all.
-        return names if run.wait() != 0 else "nothing", before
+        if run.wait() == 0:  # it was struck too late, or not at all
+            return "nothing", before, ""
+        printed = (self.folder / "printed.txt").read_text()[-1500:]
+        return names, before, "" if target else f"a run failed before it was struck: {printed}"
 
     def struck(self, fault, anywhere=False):
         """Return the processes that a fault strikes, empty until its job runs.
@@ -227,8 +237,9 @@ class Chaos:
         if fault.kind == "cut":
             problem, names = self.cut(fault, rng), fault.file
         else:
-            names, before = self.strike(fault)
-            problem = self.unlock(number) if recover else self.drop_lock()
+            names, before, problem = self.strike(fault)
+            locked = self.unlock(number) if recover else self.drop_lock()
+            problem = problem or locked
         wrong = {p for p, found in self.finished().items() if self.reference.get(p) != found}
         lost = self.lost(before)
         if wrong:
@@ -251,7 +262,7 @@ class Chaos:
 
 
 def series(chaos, seed, numbers, in_a_row=1, tell=print):
-    """Try the faults of some numbers; yield a row of each that struck something or did harm.
+    """Try the faults of some numbers; yield a row of each that matters.
 
     `in_a_row`: so many strike one after the other, each the run after the one before; the run
     after the last of them ends undisturbed.
@@ -266,8 +277,13 @@ def series(chaos, seed, numbers, in_a_row=1, tell=print):
         row |= {"next_run": "undisturbed" if recover else "struck"}
         row |= chaos.try_one(fault, rng, number, recover)
         tell(f"  struck {row['struck']}, survived: {row['survived']} {row['problem']}")
-        if row["struck"] != "nothing" or not row["survived"]:
+        if matters(row):
             yield row
+
+
+def matters(row):
+    """Tell whether a fault is to be counted: it struck something, or harm was done."""
+    return row["struck"] != "nothing" or not row["survived"]
 
 
 def again(seed, numbers, number, in_a_row=1):
