@@ -76,7 +76,8 @@ cluster: $(INSTALLED) ## the embedded study through a SLURM of one node, and its
 	  tests/workflow/test_slurm.py -m 'nightly or slow' -rP
 
 faults: $(INSTALLED) ## 200 faults at random moments, one by one; FAULTS=20 SEED=7 ROW=5
-	FAULTS_RECORD=benchmarks/faults.csv $(BIN)/python -m pytest tests/faults/test_bad_days.py -m 'not full'
+	FAULTS_RECORD=benchmarks/faults.csv FAULTS_SEED=$(SEED) $(BIN)/python -m pytest tests/faults -m fault \
+	  --ignore tests/faults/test_on_cluster.py
 	$(BIN)/python -m tests.faults.chaos --faults $(or $(FAULTS),200) $(if $(SEED),--seed $(SEED)) \
 	  $(if $(ROW),--in-a-row $(ROW)) --record benchmarks/faults.csv; status=$$?; \
 	  $(BIN)/python -m tests.faults.record; exit $$status

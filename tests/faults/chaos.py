@@ -112,7 +112,7 @@ class Chaos:
         }
 
     def strike(self, fault):
-        """Start a run, strike, wait until nothing runs; return what was struck and finished."""
+        """Start a run, strike it when its job is due; return what `hit` does."""
         if not self.due(fault.job):
             small.lose(self.folder, fault.job)
         run = small.start(self.folder)
@@ -120,14 +120,24 @@ class Chaos:
         if target:
             # A loader process lives for a small part of its job.
             time.sleep(fault.share * (0.5 if fault.kind == "worker" else self.seconds[fault.job]))
+        return self.hit(fault, run)
+
+    def hit(self, fault, run):
+        """Strike a run and wait until nothing runs.
+
+        Returns what was struck, what was finished before, and what is wrong with a run that failed
+        although nothing struck it.
+        """
         before = self.finished()
         target = self.struck(fault, anywhere=True)
         names = "+".join(sorted({self.name(process) for process in target})) or "nothing"
         number = {"interrupt": signal.SIGINT, "terminate": signal.SIGTERM}.get(fault.kind)
         small.kill(target, number or signal.SIGKILL)
         assert self.wait_for(lambda: not small.processes(self.folder)), "something runs on"
-        # A run that reached its end was struck too late, or not at all.
-        return names if run.wait() != 0 else "nothing", before
+        if run.wait() == 0:  # it was struck too late, or not at all
+            return "nothing", before, ""
+        printed = (self.folder / "printed.txt").read_text()[-1500:]
+        return names, before, "" if target else f"a run failed before it was struck: {printed}"
 
     def struck(self, fault, anywhere=False):
         """Return the processes that a fault strikes, empty until its job runs.
@@ -227,8 +237,9 @@ class Chaos:
         if fault.kind == "cut":
             problem, names = self.cut(fault, rng), fault.file
         else:
-            names, before = self.strike(fault)
-            problem = self.unlock(number) if recover else self.drop_lock()
+            names, before, problem = self.strike(fault)
+            locked = self.unlock(number) if recover else self.drop_lock()
+            problem = problem or locked
         wrong = {p for p, found in self.finished().items() if self.reference.get(p) != found}
         lost = self.lost(before)
         if wrong:
@@ -251,7 +262,7 @@ class Chaos:
 
 
 def series(chaos, seed, numbers, in_a_row=1, tell=print):
-    """Try the faults of some numbers; yield a row of each that struck something.
+    """Try the faults of some numbers; yield a row of each that matters.
 
     `in_a_row`: so many strike one after the other, each the run after the one before; the run
     after the last of them ends undisturbed.
@@ -266,27 +277,53 @@ def series(chaos, seed, numbers, in_a_row=1, tell=print):
         row |= {"next_run": "undisturbed" if recover else "struck"}
         row |= chaos.try_one(fault, rng, number, recover)
         tell(f"  struck {row['struck']}, survived: {row['survived']} {row['problem']}")
-        if row["struck"] != "nothing":
+        if matters(row):
             yield row
 
 
-def main():
+def matters(row):
+    """Tell whether a fault is to be counted: it struck something, or harm was done."""
+    return row["struck"] != "nothing" or not row["survived"]
+
+
+def again(seed, numbers, number, in_a_row=1):
+    """Return the command that tries a fault again, after those before it in the same row."""
+    first = number - (number - numbers[0]) % in_a_row
+    command = f"python -m tests.faults.chaos --seed {seed} --first {first}"
+    return f"{command} --faults {number - first + 1} --in-a-row {in_a_row}"
+
+
+def parser():
+    """Return the parser of the command line."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--faults", type=int, default=200)
     parser.add_argument("--first", type=int, default=0, help="number of the first fault")
     parser.add_argument("--seed", type=int, default=int(time.time()))
     parser.add_argument("--in-a-row", type=int, default=1, help="faults before a whole run")
     parser.add_argument("--record", type=Path, help="a csv file to append the rows to")
-    parsed = parser.parse_args()
-    chaos = Chaos(copy_working_tree(Path(tempfile.mkdtemp()) / "checkout"))
+    return parser
+
+
+def try_all(chaos, parsed):
+    """Try the faults of a command line and record them; return whether all survived."""
     tried = survived = 0
     numbers = range(parsed.first, parsed.first + parsed.faults)
     for row in series(chaos, parsed.seed, numbers, parsed.in_a_row):
         tried, survived = tried + 1, survived + row["survived"]
         if parsed.record:
             append(parsed.record, row)
-    print(f"{survived} of {tried} survived; the last state is in {chaos.folder}")
-    sys.exit(survived < tried)
+        if not row["survived"]:
+            print(f"  again: {again(parsed.seed, numbers, row['number'], parsed.in_a_row)}")
+    print(f"{survived} of {tried} survived, {len(numbers) - tried} met nothing to strike")
+    return survived == tried
+
+
+def main():
+    parsed = parser().parse_args()
+    chaos = Chaos(copy_working_tree(Path(tempfile.mkdtemp()) / "checkout"))
+    survived = try_all(chaos, parsed)
+    print(f"the last state is in {chaos.folder}")
+    sys.exit(not survived)
 
 
 if __name__ == "__main__":

@@ -33,7 +33,7 @@ def random_faults(rows):
     lines = ["| fault | tried | survived | next run undisturbed | next run struck | bytes finished"]
     lines[0] += " before | bytes lost | seeds | last |"
     lines += ["|---|--:|--:|--:|--:|--:|--:|---|---|"]
-    drawn = rows[rows["seed"] != ""].astype({"bytes_finished": int, "bytes_lost": int})
+    drawn = rows[rows["number"] != ""].astype({"bytes_finished": int, "bytes_lost": int})
     groups = [*drawn.groupby("fault", sort=False), ("all", drawn)]
     for fault, group in groups:
         seeds = ", ".join(sorted(group["seed"].unique()))
@@ -47,7 +47,7 @@ def random_faults(rows):
 def single_faults(rows):
     """Return the Markdown table of the tests that each try one fault."""
     lines = ["| test | tried | survived | last |", "|---|--:|--:|---|"]
-    for test, group in rows[rows["seed"] == ""].groupby("fault", sort=True):
+    for test, group in rows[rows["number"] == ""].groupby("fault", sort=True):
         survived = (group["survived"] == "True").sum()
         lines.append(f"| `{test}` | {len(group)} | {survived} | {group['date'].max()} |")
     return "\n".join(lines) + "\n"

@@ -108,11 +108,16 @@ def heed_interrupts():
 
 
 def start(folder, *options, **more):
-    """Start Snakemake in a session of its own; what it prints goes to `printed.txt`."""
+    """Start Snakemake for the study's results."""
+    return launch(folder, command(*options), **more)
+
+
+def launch(folder, words, **more):
+    """Start a command in a session of its own; what it prints goes to `printed.txt`."""
     heed_interrupts()
     with open(folder / "printed.txt", "w") as printed:
         return subprocess.Popen(
-            command(*options),
+            words,
             cwd=folder,
             env=environment(),
             stdout=printed,

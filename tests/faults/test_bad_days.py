@@ -13,6 +13,7 @@ import pytest
 from tests.faults import small
 from tests.unit.cohorts.bad_server import Server
 
+pytestmark = pytest.mark.fault
 HOUR = 3600
 nightly = pytest.mark.nightly
 

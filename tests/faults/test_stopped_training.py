@@ -2,7 +2,6 @@
 
 import json
 import os
-import random
 import re
 import shutil
 import signal
@@ -161,6 +160,7 @@ def test_the_losses_of_a_training_are_drawn(workplace, unbroken):
     np.testing.assert_allclose(table["loss"], unbroken[1], rtol=1e-6)  # a point for every step
 
 
+@pytest.mark.fault
 def test_a_stopped_job_goes_on_and_ends_with_the_same_weights(workplace, unbroken, snakemake):
     operate(workplace, workers=1)
     returncode, output, _ = stop_after(workplace, 20, terminate_all)
@@ -178,9 +178,10 @@ def test_a_stopped_job_goes_on_and_ends_with_the_same_weights(workplace, unbroke
     assert f"step {stopped}/" not in log_of(workplace).read_text()
 
 
-def test_a_killed_job_goes_on_from_its_last_state(workplace, unbroken, snakemake):
+@pytest.mark.fault
+def test_a_killed_job_goes_on_from_its_last_state(workplace, unbroken, snakemake, moment):
     operate(workplace, checkpoint_minutes=0.0005, workers=1)
-    step = random.randrange(20, STEPS // 2)
+    step = 20 + int(moment * (STEPS // 2 - 20))
     returncode, _, started = stop_after(workplace, step, kill_all)
     assert returncode != 0
     _, alive = psutil.wait_procs(started, timeout=20)
@@ -189,6 +190,7 @@ def test_a_killed_job_goes_on_from_its_last_state(workplace, unbroken, snakemake
     assert sha256(workplace / WEIGHTS) == unbroken[0], step
 
 
+@pytest.mark.fault
 def test_two_processes_learn_the_same_and_survive_a_stop(workplace, unbroken, snakemake):
     operate(workplace, processes=2)
     returncode, output, started = stop_after(workplace, 20, psutil.Process.terminate)

@@ -19,6 +19,7 @@ from workflow_scripts.commands.clean_intermediate import found
 from workflow_scripts.common.cell_types import labelled_cells
 from workflow_scripts.common.provenance import sha256
 from workflow_scripts.common.scores import Confusion
+from workflow_scripts.common.targets import load_targets, numbered
 from workflow_scripts.common.tokens import read_tokens
 
 pytestmark = pytest.mark.study
@@ -79,9 +80,13 @@ def test_snakemakes_own_report_shows_every_picture(demo, snakemake):
 
 
 def test_every_drawn_target_has_a_manifest(results):
-    for path in (results / "figures").glob("fig*/numbers.json"):
+    paths = list((results / "figures").glob("*/numbers.json"))
+    drawn = {path.parent.name for path in paths}
+    assert drawn == {*numbered(load_targets()), "loss_curves"}
+    for path in paths:
         manifest = json.loads(path.with_name("manifest.json").read_text())
         assert manifest["target"] == path.parent.name and manifest["code"]
+        assert path.name in manifest["outputs"]
         for name, digest in manifest["outputs"].items():
             assert sha256(path.with_name(name)) == digest, f"{path.parent.name}/{name}"
 
