@@ -18,7 +18,7 @@ from workflow_scripts.common.validation import read_yaml
 from workflow_scripts.common.verdict import VERDICTS
 from workflow_scripts.report import tables, wording
 from workflow_scripts.report.cards import cards, copy_files, read_statements
-from workflow_scripts.report.costs import cost_rows, rule_graph, stage_rows
+from workflow_scripts.report.costs import cost_rows, read_benchmarks, rule_graph, stage_rows
 from workflow_scripts.report.model_cards import model_cards
 from workflow_scripts.report.scores import score_table
 
@@ -66,11 +66,12 @@ def sentences(statements, groups, cohorts, simulated):
     return [first, second, third, fourth]
 
 
-def build(files, params, folder, now, origin):
+def build(files, params, folder, now, origin, left_out=()):
     """Write the report into `folder` (which must not exist) and return its size in bytes.
 
     `files`: the job's inputs by name, lists in the same order of cohorts; `params`: those of the
-    rule; `now`: a datetime; `origin`: the answer of `provenance`.
+    rule; `now`: a datetime; `origin`: the answer of `provenance`; `left_out`: why files of
+    the study are not among `files`.
     """
     targets = load_targets(files.figures)
     statements = read_statements(files.claims, targets, params.simulated)
@@ -86,7 +87,9 @@ def build(files, params, folder, now, origin):
     shutil.copyfile(files.claims, folder / "claims.csv")
     columns = (getattr(files, name) for name in COHORT_FILES)
     cohorts = [tables.cohort_row(*paths) for paths in zip(*columns, strict=True)]
-    costs = cost_rows(sorted(Path(params.benchmark_folder).rglob("*.tsv")), params.gpus)
+    benchmarks, damaged = read_benchmarks(sorted(Path(params.benchmark_folder).rglob("*.tsv")))
+    left_out = [*left_out, *(f"{path} is damaged; its job has no costs here" for path in damaged)]
+    costs = cost_rows(benchmarks, params.gpus)
     stages = stage_rows(params.stages, costs)
     ran = {rule for stage in stages for rule in stage["ran"]}
     models = [tables.model_row(path) for path in files.models]
@@ -107,7 +110,10 @@ def build(files, params, folder, now, origin):
         origin=origin | {"lock": sha256(LOCK), "configfiles": params.configfiles},
         verdicts=[(name, counts[name]) for name in VERDICTS],
         palette=read_yaml(PALETTE)["verdicts"],
-        sentences=sentences(statements, groups, cohorts, params.simulated),
+        sentences=[
+            *sentences(statements, groups, cohorts, params.simulated),
+            *(f"Left out: {reason}." for reason in left_out),
+        ],
         stages=stages,
         graph=rule_graph(Path(files.graph).read_text(encoding="utf-8"), ran),
         groups=groups,

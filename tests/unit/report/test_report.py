@@ -4,6 +4,7 @@ import json
 import re
 from collections import Counter
 from html.parser import HTMLParser
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -241,17 +242,23 @@ def test_markup_in_the_data_of_a_cohort_stays_text(tmp_path, monkeypatch):
         assert "<script" not in file.read_text(encoding="utf-8")
 
 
+def report_of_what_is_there(files, params, folder):
+    """Build the partial report of a study; returns its page."""
+    scratch = folder / "scratch"
+    scratch.mkdir()
+    params.partial, params.cohorts = True, ["damond2019", "danenberg2022"]
+    files, params, left_out = partial_report.what_is_there(vars(files), params, scratch)
+    report.build(files, params, folder / "report", NOW, ORIGIN, left_out)
+    return read(folder / "report")
+
+
 def test_a_partial_run_has_a_whole_report(tmp_path):
     files, params = fake_study(tmp_path)
     for path in (tmp_path / "figures/fig2d/numbers.json", files.models[0], files.cells[1]):
         path.unlink()
     (tmp_path / "figures/loss_curves/numbers.json").unlink()
-    scratch = tmp_path / "scratch"
-    scratch.mkdir()
-    params.partial, params.cohorts = True, ["damond2019", "danenberg2022"]
-    there = partial_report.what_is_there(vars(files), params, scratch)
-    report.build(*there, tmp_path / "report", NOW, ORIGIN)
-    text, page = read(tmp_path / "report")
+    text, page = report_of_what_is_there(files, params, tmp_path)
+    assert "Left out:" not in text
     assert page.all("p", class_="banner") and "Not computed yet." in text
     assert len(page.all("article")) == 71
     assert "fig2d" not in [a["id"] for a in page.all("article") if "missing" not in a["class"]]
@@ -259,6 +266,48 @@ def test_a_partial_run_has_a_whole_report(tmp_path):
     assert len(table) == 154
     assert table.set_index("id")["verdict"]["C020"] == "not run: not computed yet"
     assert "No model was trained in this run." in text
+
+
+@pytest.mark.parametrize(
+    ("file", "size", "place"),
+    [
+        ("figures/fig2d/numbers.json", 200, "figure"),
+        ("figures/fig2d/manifest.json", 10, "figure"),
+        ("figures/fig2d/fig2d.png", 900, "figure"),
+        ("figures/loss_curves/numbers.json", 0, ""),
+        ("models/all14/metrics.json", 30, ""),
+        ("cohorts/damond2019/tissues.parquet", 100, "cohort"),
+        ("cohorts/damond2019/exclusions.csv", 0, "cohort"),
+        ("archives/damond2019/retrieved.json", 5, ""),
+    ],
+)
+def test_a_damaged_file_is_named_and_left_out_of_a_partial_report(tmp_path, file, size, place):
+    files, params = fake_study(tmp_path)
+    path = tmp_path / file
+    whole = path.read_bytes() if path.exists() else b'{"target": "fig2d"}'
+    path.write_bytes(whole[:size])
+    text, page = report_of_what_is_there(files, params, tmp_path)
+    sentence = rf"{re.escape(str(path))} is damaged or cut short \([^<]+\); delete (\S+) and start"
+    told = re.search(rf"<li>Left out: {sentence} again\.</li>", text)
+    assert Path(told[1]) in (path, path.parent)
+    assert len(page.all("article")) == 71 and "SIMULATED" not in text
+    if place == "figure":
+        assert page.all("article", id="fig2d", class_="card missing")
+    # Beside the first screen the reason stands where the figure or the cohort would.
+    assert len(re.findall(sentence, text)) > (place != "")
+
+
+@pytest.mark.parametrize("content", ["", "s\th:m:s\n", "s\tmax_rss\nan hour\t1\n"])
+def test_a_damaged_benchmark_file_costs_its_job_and_not_the_report(tmp_path, content):
+    files, params = fake_study(tmp_path)
+    path = tmp_path / "benchmarks/pretrain/all14.tsv"
+    path.write_text(content)
+    report.build(files, params, tmp_path / "report", NOW, ORIGIN)
+    text, page = read(tmp_path / "report")
+    assert f"Left out: {path} is damaged; its job has no costs here." in text
+    rows = [" ".join(row.split()) for row in page.rows]
+    assert any(row.startswith("ingest 2 26.5 s") for row in rows)
+    assert not any(row.startswith("pretrain 1") for row in rows)
 
 
 def test_weight_of_the_folder(simulated):
