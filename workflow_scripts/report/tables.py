@@ -82,13 +82,18 @@ def grouped_reasons(reasons):
 
 
 def model_row(path):
-    """Return what the report says of one training, from its metrics.json."""
+    """Return what the report says of one model, from its metrics.json.
+
+    `given`: file and checksum of weights that were trained elsewhere, None for a training.
+    """
     metrics = _read_json(path)
     keys = ("instance", "cohorts", "steps", "parameters", "seconds", "device", "seed")
     row = {key: metrics.get(key) for key in (*keys, "epochs", "sub_images")}
     origin = metrics.get("provenance", {})
     row |= {"commit": origin.get("commit", "not recorded"), "dirty": origin.get("dirty")}
     row["weights"] = metrics.get("weights_sha256") or ""
+    given = metrics.get("given")
+    row["given"] = given and {"file": Path(given["path"]).name, "sha256": given["sha256"]}
     losses = [loss for loss in metrics.get("losses", []) if math.isfinite(loss)]
     row["first"], row["last"] = metrics.get("first_loss"), metrics.get("last_loss")
     row["curve"] = sparkline(losses)

@@ -213,7 +213,26 @@ def test_every_training_has_a_model_card(full):
     card = (full / "models/all14.md").read_text(encoding="utf-8")
     assert "0a1b2c3d" * 8 in card and "Damond 2019: CC BY 4.0" in card
     assert "| Cells | Damond 2019 | cell type | 0.710 | 0.660 to 0.750 |" in card
-    assert "simulated" not in card
+    assert "trained by this workflow" in card and "| Steps | 200 (" in card
+    assert "simulated" not in card and "given" not in card
+
+
+@pytest.mark.parametrize("simulated", [False, True])
+def test_the_card_of_given_weights_claims_no_training(tmp_path, simulated):
+    files, params = fake_study(tmp_path, simulated=simulated)
+    metrics = json.loads(files.models[0].read_text())
+    known = {key: metrics[key] for key in ("instance", "cohorts", "parameters", "weights_sha256")}
+    given = {"path": "/home/someone/published.safetensors", "sha256": "cd" * 32}
+    files.models[0].write_text(json.dumps(known | {"given": given, "losses": []}))
+    report.build(files, params, tmp_path / "report", NOW, ORIGIN)
+    card = (tmp_path / "report/models/all14.md").read_text(encoding="utf-8")
+    assert "| Kind | VirTues, of given weights |" in card and "**Not trained here.**" in card
+    assert f"| Given as | `published.safetensors`, SHA-256 `{'cd' * 32}` |" in card
+    assert "trained by this workflow" not in card and "Trained on simulated" not in card
+    assert not re.search(r"^\| (Steps|Loss|Seed|Device|Commit \|)", card, re.M)
+    text, _ = read(tmp_path / "report")
+    assert "not trained here: given as <code>published.safetensors</code>" in text
+    assert "/home/someone" not in text + card
 
 
 def test_markup_in_the_data_of_a_cohort_stays_text(tmp_path, monkeypatch):
@@ -265,7 +284,7 @@ def test_a_partial_run_has_a_whole_report(tmp_path):
     table = pd.read_csv(tmp_path / "report/claims.csv", dtype=str, keep_default_na=False)
     assert len(table) == 154
     assert table.set_index("id")["verdict"]["C020"] == "not run: not computed yet"
-    assert "No model was trained in this run." in text
+    assert "This run has no model." in text
 
 
 @pytest.mark.parametrize(
@@ -368,7 +387,7 @@ def test_study_without_cohorts_models_or_downloads(tmp_path):
     text = (tmp_path / "report/index.html").read_text(encoding="utf-8")
     for sentence in (
         "No cohort was ingested.",
-        "No model was trained",
+        "This run has no model.",
         "Nothing was retrieved",
         "No benchmark file",
         "not a Git checkout",
