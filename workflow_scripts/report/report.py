@@ -5,13 +5,13 @@ from collections import Counter
 from datetime import UTC, datetime
 from pathlib import Path
 
-import jinja2
 import yaml
 
 from workflow_scripts.common.access import redact
 from workflow_scripts.common.job import log, run
 from workflow_scripts.common.names import name
 from workflow_scripts.common.numbers import read_numbers
+from workflow_scripts.common.pages import environment, size
 from workflow_scripts.common.provenance import provenance, sha256
 from workflow_scripts.common.targets import load_targets, numbered
 from workflow_scripts.common.validation import read_yaml
@@ -96,13 +96,14 @@ def build(files, params, folder, now, origin, left_out=()):
     known = [*dict.fromkeys([c["id"] for c in cohorts] + list(params.absent))]
     scores = score_table(records, known, params.models)
     counts = Counter(row["kind"] for row in statements)
-    environment = _environment()
+    words = (wording.brief, wording.duration, wording.figure, wording.plural, size, name)
+    templates = environment(TEMPLATES, *words)
     (folder / "models").mkdir()
     for card in model_cards(models, cohorts, scores, params.simulated):
-        text = environment.get_template("model_card.md").render(card=card)
+        text = templates.get_template("model_card.md").render(card=card)
         path = folder / "models" / f"{card['instance']}.md"
         path.write_text(redact(text), encoding="utf-8")
-    page = environment.get_template("index.html").render(
+    page = templates.get_template("index.html").render(
         study=params.study,
         simulated=params.simulated,
         partial=params.partial,
@@ -148,20 +149,6 @@ def publish(write, folder):
     return answer
 
 
-def _environment():
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(TEMPLATES),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=jinja2.StrictUndefined,
-    )
-    words = (wording.brief, wording.duration, wording.figure, wording.plural, wording.size, name)
-    for function in words:
-        environment.filters[function.__name__] = function
-    return environment
-
-
 def main(snakemake):
     """Unpack the job."""
     folder = Path(snakemake.output.page).parent
@@ -169,9 +156,9 @@ def main(snakemake):
     weight = publish(
         lambda part: build(snakemake.input, snakemake.params, part, now, provenance()), folder
     )
-    log.info("%s: %s", folder, wording.size(weight))
+    log.info("%s: %s", folder, size(weight))
     if weight > LIMIT:
-        log.warning("the report is larger than %s; are pictures too large?", wording.size(LIMIT))
+        log.warning("the report is larger than %s; are pictures too large?", size(LIMIT))
 
 
 if __name__ == "__main__":

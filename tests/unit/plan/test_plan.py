@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from workflow_scripts.plan.__main__ import amount, main, plan, targets_without, training_lines
+from workflow_scripts.plan.__main__ import main, plan, targets_without, training_lines
 
 
 def test_a_restricted_record_without_its_files_is_left_out_with_the_reason(tmp_path, capsys):
@@ -46,10 +46,3 @@ def test_planning_leaves_the_folder_as_it_was(capsys):
 def test_hours_are_said_for_a_gpu_alone():
     assert "GPU hours" in training_lines({"a": 1.0}, "cuda", 100, 0.5)[0]
     assert training_lines({"a": 1.0, "b": 2.0}, "cpu", 100, 0.5) == ["3 TFLOP in 2 trainings"]
-
-
-@pytest.mark.parametrize(
-    ("count", "text"), [(0, "0 B"), (999, "999 B"), (36.8e9, "36.8 GB"), (7.85e11, "785 GB")]
-)
-def test_bytes_in_words(count, text):
-    assert amount(count) == text
