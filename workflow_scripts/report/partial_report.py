@@ -54,7 +54,8 @@ def what_is_there(files, params, scratch):
     columns = [files[name] for name in COHORT_FILES]
     gaps = [_first(map(why_not, paths)) for paths in zip(*columns, strict=True)]
     later = {c: reason for c, reason in zip(params.cohorts, gaps, strict=True) if reason}
-    others = {path: why_not(path) for name in ("models", "retrieved") for path in files[name]}
+    paths = [*files["models"], *files["retrieved"], *params.downloads]
+    others = {path: why_not(path) for path in paths}
     there = {
         name: [path for path, gap in zip(files[name], gaps, strict=True) if not gap]
         for name in COHORT_FILES
@@ -62,6 +63,7 @@ def what_is_there(files, params, scratch):
     there |= {n: [path for path in files[n] if not others[path]] for n in ("models", "retrieved")}
     there |= {"numbers": numbers, "claims": scratch / "claims.csv", "loss_curves": curves}
     settings = {**vars(params), "absent": {**params.absent, **later}}
+    settings["downloads"] = [path for path in params.downloads if not others[path]]
     said = [*lacking.values(), no_curves, *later.values(), *others.values()]
     return (
         SimpleNamespace(**{**files, **there}),

@@ -1,5 +1,6 @@
 """Build the report: one folder that opens offline, with every panel, statement and cost."""
 
+import os
 import shutil
 from collections import Counter
 from datetime import UTC, datetime
@@ -126,7 +127,7 @@ def build(files, params, folder, now, origin, left_out=()):
         curves=curves,
         models=models,
         costs=costs,
-        inputs=tables.input_rows(files.retrieved),
+        inputs=tables.input_rows([*files.retrieved, *filter(os.path.exists, params.downloads)]),
         decisions=tables.decision_rows(files.decisions, params.config),
         deviations=tables.deviations(files.deviations),
         config=yaml.safe_dump(params.config, sort_keys=False, allow_unicode=True),

@@ -116,14 +116,15 @@ def sparkline(values, width=120, height=28, points=60):
 
 
 def input_rows(paths):
-    """Return one dict per retrieved file from `<cohort>/retrieved.json` files."""
+    """Return one dict per retrieved file from `<cohort or model>/retrieved.json` files."""
     rows = []
     for path in map(Path, paths):
-        for file in _read_json(path)["files"]:
+        record = _read_json(path)
+        for file in record.get("files", [record]):
             url = file.get("url") or ""
             rows.append(
                 {
-                    "cohort": path.parent.name,
+                    "of": path.parent.name,
                     "name": file["name"],
                     "size": file["size"],
                     "sha256": file["sha256"],

@@ -395,6 +395,29 @@ def test_study_without_cohorts_models_or_downloads(tmp_path):
         assert sentence in text
 
 
+def test_downloaded_weights_stand_among_the_input_files_where_they_have_a_record(tmp_path):
+    files, params = fake_study(tmp_path)
+    whole, cut = params.downloads
+    url = "https://host.example/esm2.pt"
+    file = {"name": "esm2.pt", "size": 6e8, "sha256": "ef" * 32, "url": url, "checked_against": {}}
+    for path, text in ((whole, json.dumps({"files": [file]})), (cut, '{"name":')):
+        path.parent.mkdir(parents=True)
+        path.write_text(text)
+    text, page = report_of_what_is_there(files, params, tmp_path)
+    row = f"esm2 esm2.pt 600 MB {'ef' * 32} nothing known beforehand {url}"
+    [found] = [" ".join(row.split()) for row in page.rows if "esm2.pt" in row]
+    assert found.startswith(row)
+    assert f"Left out: {cut} is damaged" in text
+    flat = tables.input_rows([_written(tmp_path / "published/retrieved.json", file)])
+    assert [row["of"] for row in flat] == ["published"] and flat[0]["sha256"] == "ef" * 32
+
+
+def _written(path, record):
+    path.parent.mkdir(parents=True)
+    path.write_text(json.dumps(record))
+    return path
+
+
 def test_checked_against_in_words():
     assert tables.checked_against({}) == "nothing known beforehand"
     origins = {"size": "record", "md5": "cohort file", "sha256": "record"}
