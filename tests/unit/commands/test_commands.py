@@ -10,7 +10,6 @@ import time
 import pytest
 import yaml
 
-from tests.conftest import ROOT
 from workflow_scripts.commands import check_env, clean_intermediate, verify_data
 from workflow_scripts.common.mock import planned_jobs
 from workflow_scripts.common.targets import load_targets, numbered
@@ -21,17 +20,6 @@ def retrieved(folder, content=b"images"):
     (folder / "images.zip").write_bytes(content)
     file = {"name": "images.zip", "size": 6, "sha256": hashlib.sha256(b"images").hexdigest()}
     (folder / "retrieved.json").write_text(json.dumps({"files": [file]}))
-
-
-@pytest.mark.parametrize(("asked", "cores"), [([], ""), (["CORES=8"], "--cores 8 ")])
-def test_the_demo_takes_the_cores_that_are_asked_for(asked, cores):
-    # What a `make test CORES=4` around this test hands on.
-    around = ("CORES", "MAKE", "MFLAGS")
-    environment = {k: v for k, v in os.environ.items() if not k.startswith(around)}
-    command = ["make", "--dry-run", "demo", *asked]
-    run = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
-    [line] = [line for line in run.stdout.splitlines() if "--profile demo" in line]
-    assert " ".join(line.split()).endswith(f"snakemake --profile demo {cores}all")
 
 
 def test_whole_files_and_weights_verify(tmp_path):
