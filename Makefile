@@ -6,6 +6,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 CORES ?= 2
+# The demo has its own, which only cores that were asked for replace.
+ASKED_CORES = $(if $(filter-out file,$(origin CORES)),--cores $(CORES))
 SNAKEMAKE := $(BIN)/snakemake --cores $(CORES)
 
 # One thread per job: two jobs at a time are faster than one with two threads.
@@ -37,7 +39,7 @@ browser: ## install a browser for the report's test, where apt may
 	echo "no browser: the report's browser test will be skipped"
 
 demo: $(INSTALLED) ## the whole study on simulated cohorts
-	$(BIN)/snakemake --profile demo all
+	$(BIN)/snakemake --profile demo $(ASKED_CORES) all
 	@echo "Report: $(CURDIR)/results/demo/report/index.html"
 
 plan: $(INSTALLED) ## what a study would run and take; STUDY=demo/study.yaml for an overlay

@@ -79,6 +79,16 @@ REPORTED = dict(
     channels=expand(f"{R}/cohorts/{{cohort}}/imc/channels.parquet", cohort=COHORTS),
     ingest=expand(f"{R}/ingest/{{cohort}}/ingest.json", cohort=COHORTS),
 )
+# Records that stand beside downloaded weights; no rule has them for an output but the last one's.
+DOWNLOADS = [
+    f"{Path(file).parent}/retrieved.json"
+    for file, used in (
+        (ESM2_FILE, ESM2_URL and config["markers"]["source"] != "table"),
+        (RESNET_FILE, RESNET_URL and "resnet50" in MODELS),
+        (given_file(PUBLISHED), PUBLISHED in STUDY.given.values()),
+    )
+    if used
+]
 REPORT = dict(
     study=config["study"],
     simulated=config["simulated"],
@@ -90,6 +100,7 @@ REPORT = dict(
     configfiles=sorted(
         map(os.path.relpath, workflow.configfiles), key=lambda p: p != "config.yaml"
     ),
+    downloads=DOWNLOADS,
     # Costs are those of every job that has run; the figures come after all of them.
     benchmark_folder=BENCH,
     # By file of rules and by rule, of all rules: so not before the last one is read.

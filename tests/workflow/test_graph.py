@@ -37,6 +37,29 @@ def test_every_job_has_log_benchmark_message_and_script():
             assert job.resources["mem_mb"] and job.resources["runtime"], job.rule.name
 
 
+def test_scripts_are_short_and_modules_not_long():
+    named = {job.rule.script for job in planned_jobs() if job.rule.script}
+    scripts = {(ROOT / "rules" / name).resolve() for name in named}
+    assert len(scripts) > 50
+    for package in ("workflow_scripts", "virtues_core"):
+        for path in (ROOT / package).rglob("*.py"):
+            shared = path not in scripts and {"common", "readers", "virtues_core"} & set(path.parts)
+            assert len(path.read_text().splitlines()) <= (400 if shared else 200), path
+
+
+def test_the_drawn_graph_of_rules_is_that_of_the_rules(run_tool):
+    # Written by `make rulegraph`; the report colours in it what ran.
+    run = run_tool("snakemake", "all", "--rulegraph", "--configfile", "demo/study.yaml", "--nolock")
+    assert run.returncode == 0, run.stderr[-3000:]
+    names = dict(re.findall(r'(\d+)\[label = "(\w+)"', run.stdout))
+    edges = re.findall(r"(\d+) -> (\d+)", run.stdout)
+    svg = (ROOT / "docs/rulegraph.svg").read_text(encoding="utf-8")
+    drawn = dict(re.findall(r'class="node">\s*<title>(\d+)</title>.*?>(\w+)</text>', svg, re.S))
+    lines = re.findall(r"<title>(\d+)&#45;&gt;(\d+)</title>", svg)
+    assert set(drawn.values()) == set(names.values()) and len(names) > 50
+    assert {(drawn[a], drawn[b]) for a, b in lines} == {(names[a], names[b]) for a, b in edges}
+
+
 def test_only_retrieval_touches_the_network():
     for path in (ROOT / "workflow_scripts").rglob("*.py"):
         if re.search(r"^\s*import requests|urllib\.request|^import socket", path.read_text(), re.M):

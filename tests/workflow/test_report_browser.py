@@ -106,6 +106,12 @@ def test_desktop(browser, report):
     assert rows
     assert {row.get_attribute("data-verdicts") for row in rows} == {"|close|"}
 
+    # a link to a figure leads there, whatever the filter hides
+    for link in (".claims tbody td a[href='#fig2d']", ".scored a[href='#fig3b']"):
+        choose(browser, "figure", "fig2d" if "claims" in link else "fig2a")
+        browser.execute_script("document.querySelector(arguments[0]).click()", link)
+        assert len(visible(browser, ".card")) == 71, link
+
     # a picture opens large, by keyboard too
     browser.find_element("css selector", "button[type=reset]").click()
     wait(lambda: len(visible(browser, ".card")) == 71)

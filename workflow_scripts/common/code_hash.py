@@ -12,19 +12,26 @@ SILENT = {
     f"workflow_scripts/common/{name}.py"
     for name in ("job", "mock", "errors", "manifest", "provenance", "training/watch")
 }
+# What pictures and pages look like counts for the modules that name it: these files of resources/
+# and a folder beside the module. Other data are inputs of their rules.
+LOOKS = ("palette.yaml", "study.mplstyle")
+TEMPLATES = "templates"
 
 
 def code_hash(*scripts):
     """Return a hash of scripts (paths from the root) and of all that they import from here.
 
-    Syntax trees are hashed, with docstrings left out: comments and layout do not count. A module
-    that is chosen by name while a job runs is no import; its rule names it beside the script.
+    Syntax trees are hashed, with docstrings left out: comments and layout do not count. Templates,
+    palette and style of what a module draws or writes are hashed as they are. A module that is
+    chosen by name while a job runs is no import; its rule names it beside the script.
     """
     digest = hashlib.sha256()
     for file in sorted(set().union(*(_reached(ROOT / script) for script in scripts))):
         name = file.relative_to(ROOT).as_posix()
         if name not in SILENT:
             digest.update(name.encode() + _without_docstrings(file).encode())
+            for look in _looks(file):
+                digest.update(look.relative_to(ROOT).as_posix().encode() + look.read_bytes())
     return digest.hexdigest()[:16]
 
 
@@ -58,6 +65,17 @@ def _imports(file):
 def _modules(path):
     """Return the files that importing a dotted name runs: a module, or a package's __init__."""
     return [file for file in (path.with_suffix(".py"), path / "__init__.py") if file.is_file()]
+
+
+@cache
+def _looks(file):
+    """Return the files that a module names in its text and takes the look of its output from."""
+    tree = ast.parse(file.read_text())
+    words = {node.value for node in ast.walk(tree) if isinstance(node, ast.Constant)}
+    looks = [ROOT / "resources" / name for name in LOOKS if name in words]
+    if TEMPLATES in words:
+        looks += sorted(path for path in (file.parent / TEMPLATES).rglob("*") if path.is_file())
+    return looks
 
 
 @cache

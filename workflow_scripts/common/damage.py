@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pyarrow.parquet
 import zarr
+from PIL import Image
 from safetensors import safe_open
 
 from workflow_scripts.common.images import refuse_empty_files
@@ -15,8 +16,8 @@ from workflow_scripts.common.images import refuse_empty_files
 def damaged(paths):
     """Return (path, file below it, what is wrong) of the first damaged file, or None.
 
-    Read are tables, archives of arrays, weights, zarr stores and JSON; files of other kinds are
-    taken to be whole. A path may be a folder.
+    Read are tables, archives of arrays, weights, zarr stores, pictures and JSON; of CSV files only
+    that they are not empty; files of other kinds are taken to be whole. A path may be a folder.
     """
     for path in map(Path, paths):
         for file in _files(path):
@@ -53,6 +54,16 @@ def _check_safetensors(path):
         file.keys()
 
 
+def _check_png(path):
+    with Image.open(path) as picture:
+        picture.verify()
+
+
+def _check_csv(path):
+    if not path.stat().st_size:
+        raise ValueError("it is empty")
+
+
 def _check_zarr(path):
     refuse_empty_files(path)
     store = zarr.open(path, mode="r")
@@ -69,5 +80,7 @@ CHECKS = {
     ".npz": _check_npz,
     ".safetensors": _check_safetensors,
     ".zarr": _check_zarr,
+    ".png": _check_png,
+    ".csv": _check_csv,
     ".json": lambda path: json.loads(path.read_text(encoding="utf-8")),
 }

@@ -4,7 +4,6 @@ import json
 from pathlib import Path
 
 import anndata
-import jinja2
 import numpy as np
 import pandas as pd
 
@@ -14,6 +13,7 @@ from workflow_scripts.common.cohort import load_cohort
 from workflow_scripts.common.cohort_files import CohortFiles
 from workflow_scripts.common.images import read_ome_zarr
 from workflow_scripts.common.job import log, run
+from workflow_scripts.common.pages import environment
 from workflow_scripts.common.provenance import provenance
 from workflow_scripts.common.staging import staged
 from workflow_scripts.common.tasks import tissues_of
@@ -150,16 +150,9 @@ def build(files, params):
         tissues = tissues_of(params.references["cases"])
         groups = case_groups(pd.read_parquet(files.cases), tissues, params.tasks["cases"])
     shown = typed if len(typed) else pd.DataFrame(columns=["tissue_id", "cell_id", "cell_type"])
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(TEMPLATES),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=jinja2.StrictUndefined,
-    )
-    environment.filters |= {"figure": figure, "counted": counted}
     metrics = json.loads(Path(files.metrics).read_text())
-    return environment.get_template("page.html").render(
+    template = environment(TEMPLATES, figure, counted).get_template("page.html")
+    return template.render(
         card=card,
         simulated=params.simulated,
         model=params.model,

@@ -4,7 +4,20 @@ import pandas as pd
 
 from workflow_scripts.common.job import log
 from workflow_scripts.common.survival import absent, follow_up, kept_by, unusable
-from workflow_scripts.patients.structures import STRUCTURES
+
+# The ten multicellular structures of Danenberg et al. 2022, in their printed order.
+STRUCTURES = (
+    "Suppressed expansion",
+    "APC enriched",
+    "TLS-like",
+    "Active IR",
+    "FSP1^{+} enriched",
+    "Active stroma",
+    "PDPN^{+} active stroma",
+    "CD8^{+} & macrophages",
+    "Granulocyte enriched",
+    "Vascular stroma",
+)
 
 
 def tumour_tissues(tissues, cells, column):

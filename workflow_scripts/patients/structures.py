@@ -9,22 +9,9 @@ from scipy.stats.contingency import relative_risk
 
 from workflow_scripts.common.bootstrap import interval, resamples
 from workflow_scripts.common.numbers import not_run, number
+from workflow_scripts.patients.pooling import STRUCTURES
 from workflow_scripts.patients.results import log_ticks
 from workflow_scripts.patients.strata import RISKS
-
-# The ten multicellular structures of Danenberg et al. 2022, in their printed order.
-STRUCTURES = (
-    "Suppressed expansion",
-    "APC enriched",
-    "TLS-like",
-    "Active IR",
-    "FSP1^{+} enriched",
-    "Active stroma",
-    "PDPN^{+} active stroma",
-    "CD8^{+} & macrophages",
-    "Granulocyte enriched",
-    "Vascular stroma",
-)
 
 
 def words(structure):

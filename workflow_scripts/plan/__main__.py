@@ -13,6 +13,7 @@ from pathlib import Path
 from snakemake.exceptions import MissingRuleException, WorkflowError
 
 from workflow_scripts.common.mock import ROOT, planned_jobs
+from workflow_scripts.common.pages import size
 from workflow_scripts.common.study import Study
 from workflow_scripts.common.targets import by_claim, load_claims, load_targets
 from workflow_scripts.plan.bill import cohort_size, downloads, hours, training_tflop
@@ -64,22 +65,22 @@ def download_lines(study, cohorts):
         total, open_ends = total + known, open_ends + len(unknown)
         if known or unknown:
             said = f"; {cohort.size}" if cohort.size and unknown else ""
-            size = f"{amount(known)} and " if known else ""
+            first = f"{size(known)} and " if known else ""
             files = f"{len(unknown)} files whose size the record will say" if unknown else "no more"
-            lines.append(f"{cohort.id}: {size}{files}{said}")
+            lines.append(f"{cohort.id}: {first}{files}{said}")
     if lines:
-        lines.append(f"together at least {amount(total)}; {open_ends} files of unknown size")
+        lines.append(f"together at least {size(total)}; {open_ends} files of unknown size")
     return lines
 
 
 def disk_lines(sizes):
     """Return a line per cohort of `sizes` {cohort: Size}, and their sum."""
     lines = [
-        f"{name}: {amount(size.stored_bytes)} ({size.images:,.0f} images, {size.origin})"
-        for name, size in sizes.items()
+        f"{name}: {size(one.stored_bytes)} ({one.images:,.0f} images, {one.origin})"
+        for name, one in sizes.items()
     ]
-    total = sum(size.stored_bytes for size in sizes.values())
-    return [*lines, f"together {amount(total)} before compression, beside the downloads"]
+    total = sum(one.stored_bytes for one in sizes.values())
+    return [*lines, f"together {size(total)} before compression, beside the downloads"]
 
 
 def training_lines(work, rivals, device, rate, share):
@@ -100,15 +101,6 @@ def training_lines(work, rivals, device, rate, share):
         f"gives {share:.0%} of {rate:g} TFLOP/s (set --rate and --share)",
         *without,
     ]
-
-
-def amount(count):
-    """Return bytes in words."""
-    for unit in ("B", "kB", "MB", "GB"):
-        if count < 1000:
-            return f"{count:,.3g} {unit}"
-        count /= 1000
-    return f"{count:,.3g} TB"
 
 
 def plan(configfiles, target, rate, share):

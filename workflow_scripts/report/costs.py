@@ -31,19 +31,30 @@ STAGES = {
 }
 
 
-def cost_rows(paths, gpus):
-    """Return one dict per rule from Snakemake's benchmark files `.../benchmarks/<rule>/....tsv`.
+def read_benchmarks(paths):
+    """Return {path: seconds and memory of its job}, and the paths of damaged files."""
+    tables, damaged = {}, []
+    for path in map(Path, paths):
+        try:
+            table = pd.read_csv(path, sep="\t", na_values=["-", "NA"])
+            tables[path] = table[["s", "max_rss"]].astype(float)
+        except (ValueError, KeyError):  # empty, no numbers, or a column is lacking
+            damaged.append(path)
+    return tables, damaged
+
+
+def cost_rows(tables, gpus):
+    """Return one dict per rule from `tables`, {.../benchmarks/<rule>/....tsv: its contents}.
 
     Seconds are summed over jobs; memory is the largest resident set of one job, in MB, and None
     where every job ended before it was sampled. `gpus`: {rule: GPUs that its job asks for}; GPU
     hours are those that were held, busy or not.
     """
     rules = {}
-    for path in map(Path, paths):
+    for path, table in tables.items():
         parts = path.with_suffix("").parts
         below = parts[len(parts) - parts[::-1].index("benchmarks") :]
         rule, *job = below[1:] if below[0] == "figures" else below
-        table = pd.read_csv(path, sep="\t", na_values=["-", "NA"])
         rules.setdefault(rule, []).append(("/".join(job) or rule, table))
     rows = []
     for rule, jobs in rules.items():

@@ -1,4 +1,4 @@
-"""A model card for every training of a run: what it saw, what it is for, what it is not for."""
+"""A model card for every model of a run: what it saw, what it is for, what it is not for."""
 
 from workflow_scripts.common.names import name
 
@@ -6,7 +6,7 @@ KINDS = {"camae": "CA-MAE, a rival", "kronos": "KRONOS, a rival"}
 
 
 def model_cards(models, cohorts, scores, simulated):
-    """Return one dict per training, ready for the template `model_card.md`.
+    """Return one dict per model, ready for the template `model_card.md`.
 
     `models`: rows of `tables.model_row`; `cohorts`: rows of `tables.cohort_row`; `scores`: the
     answer of `score_table`.

@@ -1,24 +1,25 @@
 """Build the report: one folder that opens offline, with every panel, statement and cost."""
 
+import os
 import shutil
 from collections import Counter
 from datetime import UTC, datetime
 from pathlib import Path
 
-import jinja2
 import yaml
 
 from workflow_scripts.common.access import redact
 from workflow_scripts.common.job import log, run
 from workflow_scripts.common.names import name
 from workflow_scripts.common.numbers import read_numbers
+from workflow_scripts.common.pages import environment, size
 from workflow_scripts.common.provenance import provenance, sha256
 from workflow_scripts.common.targets import load_targets, numbered
 from workflow_scripts.common.validation import read_yaml
 from workflow_scripts.common.verdict import VERDICTS
 from workflow_scripts.report import tables, wording
 from workflow_scripts.report.cards import cards, copy_files, read_statements
-from workflow_scripts.report.costs import cost_rows, rule_graph, stage_rows
+from workflow_scripts.report.costs import cost_rows, read_benchmarks, rule_graph, stage_rows
 from workflow_scripts.report.model_cards import model_cards
 from workflow_scripts.report.scores import score_table
 
@@ -66,11 +67,12 @@ def sentences(statements, groups, cohorts, simulated):
     return [first, second, third, fourth]
 
 
-def build(files, params, folder, now, origin):
+def build(files, params, folder, now, origin, left_out=()):
     """Write the report into `folder` (which must not exist) and return its size in bytes.
 
     `files`: the job's inputs by name, lists in the same order of cohorts; `params`: those of the
-    rule; `now`: a datetime; `origin`: the answer of `provenance`.
+    rule; `now`: a datetime; `origin`: the answer of `provenance`; `left_out`: why files of
+    the study are not among `files`.
     """
     targets = load_targets(files.figures)
     statements = read_statements(files.claims, targets, params.simulated)
@@ -86,20 +88,23 @@ def build(files, params, folder, now, origin):
     shutil.copyfile(files.claims, folder / "claims.csv")
     columns = (getattr(files, name) for name in COHORT_FILES)
     cohorts = [tables.cohort_row(*paths) for paths in zip(*columns, strict=True)]
-    costs = cost_rows(sorted(Path(params.benchmark_folder).rglob("*.tsv")), params.gpus)
+    benchmarks, damaged = read_benchmarks(sorted(Path(params.benchmark_folder).rglob("*.tsv")))
+    left_out = [*left_out, *(f"{path} is damaged; its job has no costs here" for path in damaged)]
+    costs = cost_rows(benchmarks, params.gpus)
     stages = stage_rows(params.stages, costs)
     ran = {rule for stage in stages for rule in stage["ran"]}
     models = [tables.model_row(path) for path in files.models]
     known = [*dict.fromkeys([c["id"] for c in cohorts] + list(params.absent))]
     scores = score_table(records, known, params.models)
     counts = Counter(row["kind"] for row in statements)
-    environment = _environment()
+    words = (wording.brief, wording.duration, wording.figure, wording.plural, size, name)
+    templates = environment(TEMPLATES, *words)
     (folder / "models").mkdir()
     for card in model_cards(models, cohorts, scores, params.simulated):
-        text = environment.get_template("model_card.md").render(card=card)
+        text = templates.get_template("model_card.md").render(card=card)
         path = folder / "models" / f"{card['instance']}.md"
         path.write_text(redact(text), encoding="utf-8")
-    page = environment.get_template("index.html").render(
+    page = templates.get_template("index.html").render(
         study=params.study,
         simulated=params.simulated,
         partial=params.partial,
@@ -107,7 +112,10 @@ def build(files, params, folder, now, origin):
         origin=origin | {"lock": sha256(LOCK), "configfiles": params.configfiles},
         verdicts=[(name, counts[name]) for name in VERDICTS],
         palette=read_yaml(PALETTE)["verdicts"],
-        sentences=sentences(statements, groups, cohorts, params.simulated),
+        sentences=[
+            *sentences(statements, groups, cohorts, params.simulated),
+            *(f"Left out: {reason}." for reason in left_out),
+        ],
         stages=stages,
         graph=rule_graph(Path(files.graph).read_text(encoding="utf-8"), ran),
         groups=groups,
@@ -119,7 +127,7 @@ def build(files, params, folder, now, origin):
         curves=curves,
         models=models,
         costs=costs,
-        inputs=tables.input_rows(files.retrieved),
+        inputs=tables.input_rows([*files.retrieved, *filter(os.path.exists, params.downloads)]),
         decisions=tables.decision_rows(files.decisions, params.config),
         deviations=tables.deviations(files.deviations),
         config=yaml.safe_dump(params.config, sort_keys=False, allow_unicode=True),
@@ -142,20 +150,6 @@ def publish(write, folder):
     return answer
 
 
-def _environment():
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(TEMPLATES),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=jinja2.StrictUndefined,
-    )
-    words = (wording.brief, wording.duration, wording.figure, wording.plural, wording.size, name)
-    for function in words:
-        environment.filters[function.__name__] = function
-    return environment
-
-
 def main(snakemake):
     """Unpack the job."""
     folder = Path(snakemake.output.page).parent
@@ -163,9 +157,9 @@ def main(snakemake):
     weight = publish(
         lambda part: build(snakemake.input, snakemake.params, part, now, provenance()), folder
     )
-    log.info("%s: %s", folder, wording.size(weight))
+    log.info("%s: %s", folder, size(weight))
     if weight > LIMIT:
-        log.warning("the report is larger than %s; are pictures too large?", wording.size(LIMIT))
+        log.warning("the report is larger than %s; are pictures too large?", size(LIMIT))
 
 
 if __name__ == "__main__":

@@ -82,13 +82,18 @@ def grouped_reasons(reasons):
 
 
 def model_row(path):
-    """Return what the report says of one training, from its metrics.json."""
+    """Return what the report says of one model, from its metrics.json.
+
+    `given`: file and checksum of weights that were trained elsewhere, None for a training.
+    """
     metrics = _read_json(path)
     keys = ("instance", "cohorts", "steps", "parameters", "seconds", "device", "seed")
     row = {key: metrics.get(key) for key in (*keys, "epochs", "sub_images")}
     origin = metrics.get("provenance", {})
     row |= {"commit": origin.get("commit", "not recorded"), "dirty": origin.get("dirty")}
     row["weights"] = metrics.get("weights_sha256") or ""
+    given = metrics.get("given")
+    row["given"] = given and {"file": Path(given["path"]).name, "sha256": given["sha256"]}
     losses = [loss for loss in metrics.get("losses", []) if math.isfinite(loss)]
     row["first"], row["last"] = metrics.get("first_loss"), metrics.get("last_loss")
     row["curve"] = sparkline(losses)
@@ -111,14 +116,15 @@ def sparkline(values, width=120, height=28, points=60):
 
 
 def input_rows(paths):
-    """Return one dict per retrieved file from `<cohort>/retrieved.json` files."""
+    """Return one dict per retrieved file from `<cohort or model>/retrieved.json` files."""
     rows = []
     for path in map(Path, paths):
-        for file in _read_json(path)["files"]:
+        record = _read_json(path)
+        for file in record.get("files", [record]):
             url = file.get("url") or ""
             rows.append(
                 {
-                    "cohort": path.parent.name,
+                    "of": path.parent.name,
                     "name": file["name"],
                     "size": file["size"],
                     "sha256": file["sha256"],

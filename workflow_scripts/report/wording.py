@@ -70,15 +70,6 @@ def ours(claim, value):
     return figure(value, claim["value"])
 
 
-def size(n_bytes):
-    """Return bytes with a unit."""
-    value = float(n_bytes)
-    for unit in ("B", "kB", "MB", "GB"):
-        if value < 1000 or unit == "GB":
-            return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
-        value /= 1000
-
-
 def duration(seconds):
     """Return seconds as s, min or h."""
     if seconds < 100:

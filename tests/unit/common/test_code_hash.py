@@ -20,14 +20,12 @@ def tree(tmp_path, monkeypatch):
         "from workflow_scripts.common import helper\n"
         "from workflow_scripts.common.job import LOUD\n\nprint(helper.f(1), LOUD)\n"
     )
-    module._imports.cache_clear()
-    module._without_docstrings.cache_clear()
     return tmp_path / "workflow_scripts"
 
 
 def hashed():
-    module._imports.cache_clear()
-    module._without_docstrings.cache_clear()
+    for read in (module._imports, module._without_docstrings, module._looks):
+        read.cache_clear()
     return module.code_hash("workflow_scripts/script.py")
 
 
@@ -47,8 +45,23 @@ def test_code_counts_also_where_it_is_imported(tree, file):
     assert hashed() != before
 
 
-def test_the_model_is_part_of_its_training(monkeypatch):
-    module._imports.cache_clear()
+@pytest.mark.parametrize("file", ["../resources/palette.yaml", "templates/page.html"])
+def test_what_an_output_looks_like_counts_where_the_code_names_it(tree, file):
+    path, script = tree / file, tree / "script.py"
+    path.parent.mkdir()
+    (tree.parent / "resources").mkdir(exist_ok=True)
+    (tree.parent / "resources/palette.yaml").touch()
+    path.write_text("one")
+    before = hashed()
+    path.write_text("two")
+    assert hashed() == before
+    script.write_text(f"{script.read_text()}LOOK = 'palette.yaml', 'templates'\n")
+    before = hashed()
+    path.write_text("three")
+    assert hashed() != before
+
+
+def test_the_model_is_part_of_its_training():
     reached = module._reached(module.ROOT / "workflow_scripts/pretrain/pretrain.py")
     names = {path.relative_to(module.ROOT).as_posix() for path in reached}
     assert {"virtues_core/rotary.py", "workflow_scripts/common/crops.py"} <= names
@@ -88,6 +101,38 @@ def test_an_edited_reader_repeats_the_ingest_of_its_cohorts_alone(monkeypatch):
     readers = {cohort: load_cohort(cohort).reader for cohort in before}
     reached = {c: module._reached(reader.with_stem(name)) for c, name in readers.items()}
     assert changed == {cohort for cohort in before if reader in reached[cohort]}
+
+
+def jobs_that_follow(monkeypatch, name):
+    """Return the jobs of the embedded study whose hash changes with a file of this name."""
+
+    def planned():
+        jobs = [job for job in planned_jobs(["demo/study.yaml"]) if job.rule.script]
+        return {(job.rule.name, *sorted(job.wildcards_dict.items())): job for job in jobs}
+
+    before, looks = planned(), module._looks
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "_looks", lambda file: [p for p in looks(file) if p.name != name])
+        after = planned()
+    return [job for key, job in before.items() if job.params.code != after[key].params.code]
+
+
+def test_a_changed_template_writes_the_page_again_and_nothing_else(monkeypatch):
+    folder = module.ROOT / "workflow_scripts/report/templates"
+    for path in folder.iterdir():
+        changed = jobs_that_follow(monkeypatch, path.name)
+        assert [job.rule.name for job in changed] == ["report"], path.name
+    own = module.ROOT / "workflow_scripts/own/own_page.py"
+    assert {path.name for path in module._looks(own)} == {"page.css", "page.html"}
+
+
+@pytest.mark.parametrize("name", module.LOOKS)
+def test_a_changed_palette_or_style_draws_again_and_trains_nothing(monkeypatch, name):
+    changed = jobs_that_follow(monkeypatch, name)
+    outputs = [str(path) for job in changed for path in job.output]
+    assert len(outputs) > 50
+    places = "results/demo/figures/", "results/demo/report/"
+    assert [path for path in outputs if not path.startswith(places)] == []
 
 
 def test_a_listing_notices_new_and_changed_files(tmp_path):

@@ -104,6 +104,7 @@ def written(tmp_path_factory):
     for job in (*planned_jobs(target=["all", "export", "partial_report"]), *own):
         beside = ("cache", "checkpoint_folder", "folder", "tensorboard_folder")
         cache = [value for key, value in job.params.items() if key in beside]
+        cache += job.params.get("downloads", [])
         for path in filter(None, (*job.output, *job.log, job.benchmark, *cache)):
             names = ("virtues", *job.wildcards_dict.values())
             for name in names:

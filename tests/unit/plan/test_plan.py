@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from workflow_scripts.plan.__main__ import amount, main, plan, targets_without, training_lines
+from workflow_scripts.plan.__main__ import main, plan, targets_without, training_lines
 
 
 def test_a_restricted_record_without_its_files_is_left_out_with_the_reason(tmp_path, capsys):
@@ -55,10 +55,3 @@ def test_trainings_of_rivals_are_named_beside_the_sum():
     for work, device, before in (({}, "cpu", 0), ({"a": 1.0}, "cpu", 1), ({"a": 1.0}, "cuda", 2)):
         *others, last = training_lines(work, ["camae_a", "kronos"], device, 100, 0.5)
         assert last == "not estimated, of rivals: camae_a, kronos" and len(others) == before
-
-
-@pytest.mark.parametrize(
-    ("count", "text"), [(0, "0 B"), (999, "999 B"), (36.8e9, "36.8 GB"), (7.85e11, "785 GB")]
-)
-def test_bytes_in_words(count, text):
-    assert amount(count) == text

@@ -276,6 +276,7 @@ def fake_study(results, full=False, simulated=False, cohorts=("damond2019", "dan
         models=["all14", "kronos", "mean_intensity"],
         stages=STAGES,
         gpus={"pretrain": 2},
+        downloads=[results / f"archives/{of}/retrieved.json" for of in ("esm2", "published")],
         benchmark_folder=results / "benchmarks",
         absent={"rigamonti": "the data of rigamonti are given on request"},
         left_out={"wo_rigamonti": "rigamonti is not among the cohorts of this study"},

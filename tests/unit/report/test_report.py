@@ -4,6 +4,7 @@ import json
 import re
 from collections import Counter
 from html.parser import HTMLParser
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -173,7 +174,7 @@ def test_tables(full):
     assert "preprocess.statistics_images" in text
     costs = [" ".join(row.split()) for row in page.rows]
     assert "pretrain 1 2 min 2 min 1.8 GB 0.0778" in costs  # 140 s on two GPUs
-    assert "ingest 2 26.5 s 14.0 s danenberg2022 450.5 MB –" in costs
+    assert "ingest 2 26.5 s 14.0 s danenberg2022 450 MB –" in costs
     assert any(row.startswith("claims_table 1 0.2 s 0.2 s – –") for row in costs)  # the last row
 
 
@@ -212,7 +213,26 @@ def test_every_training_has_a_model_card(full):
     card = (full / "models/all14.md").read_text(encoding="utf-8")
     assert "0a1b2c3d" * 8 in card and "Damond 2019: CC BY 4.0" in card
     assert "| Cells | Damond 2019 | cell type | 0.710 | 0.660 to 0.750 |" in card
-    assert "simulated" not in card
+    assert "trained by this workflow" in card and "| Steps | 200 (" in card
+    assert "simulated" not in card and "given" not in card
+
+
+@pytest.mark.parametrize("simulated", [False, True])
+def test_the_card_of_given_weights_claims_no_training(tmp_path, simulated):
+    files, params = fake_study(tmp_path, simulated=simulated)
+    metrics = json.loads(files.models[0].read_text())
+    known = {key: metrics[key] for key in ("instance", "cohorts", "parameters", "weights_sha256")}
+    given = {"path": "/home/someone/published.safetensors", "sha256": "cd" * 32}
+    files.models[0].write_text(json.dumps(known | {"given": given, "losses": []}))
+    report.build(files, params, tmp_path / "report", NOW, ORIGIN)
+    card = (tmp_path / "report/models/all14.md").read_text(encoding="utf-8")
+    assert "| Kind | VirTues, of given weights |" in card and "**Not trained here.**" in card
+    assert f"| Given as | `published.safetensors`, SHA-256 `{'cd' * 32}` |" in card
+    assert "trained by this workflow" not in card and "Trained on simulated" not in card
+    assert not re.search(r"^\| (Steps|Loss|Seed|Device|Commit \|)", card, re.M)
+    text, _ = read(tmp_path / "report")
+    assert "not trained here: given as <code>published.safetensors</code>" in text
+    assert "/home/someone" not in text + card
 
 
 def test_markup_in_the_data_of_a_cohort_stays_text(tmp_path, monkeypatch):
@@ -241,24 +261,72 @@ def test_markup_in_the_data_of_a_cohort_stays_text(tmp_path, monkeypatch):
         assert "<script" not in file.read_text(encoding="utf-8")
 
 
+def report_of_what_is_there(files, params, folder):
+    """Build the partial report of a study; returns its page."""
+    scratch = folder / "scratch"
+    scratch.mkdir()
+    params.partial, params.cohorts = True, ["damond2019", "danenberg2022"]
+    files, params, left_out = partial_report.what_is_there(vars(files), params, scratch)
+    report.build(files, params, folder / "report", NOW, ORIGIN, left_out)
+    return read(folder / "report")
+
+
 def test_a_partial_run_has_a_whole_report(tmp_path):
     files, params = fake_study(tmp_path)
     for path in (tmp_path / "figures/fig2d/numbers.json", files.models[0], files.cells[1]):
         path.unlink()
     (tmp_path / "figures/loss_curves/numbers.json").unlink()
-    scratch = tmp_path / "scratch"
-    scratch.mkdir()
-    params.partial, params.cohorts = True, ["damond2019", "danenberg2022"]
-    there = partial_report.what_is_there(vars(files), params, scratch)
-    report.build(*there, tmp_path / "report", NOW, ORIGIN)
-    text, page = read(tmp_path / "report")
+    text, page = report_of_what_is_there(files, params, tmp_path)
+    assert "Left out:" not in text
     assert page.all("p", class_="banner") and "Not computed yet." in text
     assert len(page.all("article")) == 71
     assert "fig2d" not in [a["id"] for a in page.all("article") if "missing" not in a["class"]]
     table = pd.read_csv(tmp_path / "report/claims.csv", dtype=str, keep_default_na=False)
     assert len(table) == 154
     assert table.set_index("id")["verdict"]["C020"] == "not run: not computed yet"
-    assert "No model was trained in this run." in text
+    assert "This run has no model." in text
+
+
+@pytest.mark.parametrize(
+    ("file", "size", "place"),
+    [
+        ("figures/fig2d/numbers.json", 200, "figure"),
+        ("figures/fig2d/manifest.json", 10, "figure"),
+        ("figures/fig2d/fig2d.png", 900, "figure"),
+        ("figures/loss_curves/numbers.json", 0, ""),
+        ("models/all14/metrics.json", 30, ""),
+        ("cohorts/damond2019/tissues.parquet", 100, "cohort"),
+        ("cohorts/damond2019/exclusions.csv", 0, "cohort"),
+        ("archives/damond2019/retrieved.json", 5, ""),
+    ],
+)
+def test_a_damaged_file_is_named_and_left_out_of_a_partial_report(tmp_path, file, size, place):
+    files, params = fake_study(tmp_path)
+    path = tmp_path / file
+    whole = path.read_bytes() if path.exists() else b'{"target": "fig2d"}'
+    path.write_bytes(whole[:size])
+    text, page = report_of_what_is_there(files, params, tmp_path)
+    sentence = rf"{re.escape(str(path))} is damaged or cut short \([^<]+\); delete (\S+) and start"
+    told = re.search(rf"<li>Left out: {sentence} again\.</li>", text)
+    assert Path(told[1]) in (path, path.parent)
+    assert len(page.all("article")) == 71 and "SIMULATED" not in text
+    if place == "figure":
+        assert page.all("article", id="fig2d", class_="card missing")
+    # Beside the first screen the reason stands where the figure or the cohort would.
+    assert len(re.findall(sentence, text)) > (place != "")
+
+
+@pytest.mark.parametrize("content", ["", "s\th:m:s\n", "s\tmax_rss\nan hour\t1\n"])
+def test_a_damaged_benchmark_file_costs_its_job_and_not_the_report(tmp_path, content):
+    files, params = fake_study(tmp_path)
+    path = tmp_path / "benchmarks/pretrain/all14.tsv"
+    path.write_text(content)
+    report.build(files, params, tmp_path / "report", NOW, ORIGIN)
+    text, page = read(tmp_path / "report")
+    assert f"Left out: {path} is damaged; its job has no costs here." in text
+    rows = [" ".join(row.split()) for row in page.rows]
+    assert any(row.startswith("ingest 2 26.5 s") for row in rows)
+    assert not any(row.startswith("pretrain 1") for row in rows)
 
 
 def test_weight_of_the_folder(simulated):
@@ -319,12 +387,35 @@ def test_study_without_cohorts_models_or_downloads(tmp_path):
     text = (tmp_path / "report/index.html").read_text(encoding="utf-8")
     for sentence in (
         "No cohort was ingested.",
-        "No model was trained",
+        "This run has no model.",
         "Nothing was retrieved",
         "No benchmark file",
         "not a Git checkout",
     ):
         assert sentence in text
+
+
+def test_downloaded_weights_stand_among_the_input_files_where_they_have_a_record(tmp_path):
+    files, params = fake_study(tmp_path)
+    whole, cut = params.downloads
+    url = "https://host.example/esm2.pt"
+    file = {"name": "esm2.pt", "size": 6e8, "sha256": "ef" * 32, "url": url, "checked_against": {}}
+    for path, text in ((whole, json.dumps({"files": [file]})), (cut, '{"name":')):
+        path.parent.mkdir(parents=True)
+        path.write_text(text)
+    text, page = report_of_what_is_there(files, params, tmp_path)
+    row = f"esm2 esm2.pt 600 MB {'ef' * 32} nothing known beforehand {url}"
+    [found] = [" ".join(row.split()) for row in page.rows if "esm2.pt" in row]
+    assert found.startswith(row)
+    assert f"Left out: {cut} is damaged" in text
+    flat = tables.input_rows([_written(tmp_path / "published/retrieved.json", file)])
+    assert [row["of"] for row in flat] == ["published"] and flat[0]["sha256"] == "ef" * 32
+
+
+def _written(path, record):
+    path.parent.mkdir(parents=True)
+    path.write_text(json.dumps(record))
+    return path
 
 
 def test_checked_against_in_words():
@@ -376,7 +467,6 @@ def test_written_names():
     assert wording.plural(1, "image") == "1 image"
     assert wording.plural(1200, "body") == "1,200 bodies"
     assert [wording.duration(s) for s in (2, 600, 7200)] == ["2.0 s", "10 min", "2.0 h"]
-    assert [wording.size(b) for b in (10, 2.5e6, 7e12)] == ["10 B", "2.5 MB", "7000.0 GB"]
 
 
 def test_a_cohort_without_data_is_named_with_the_reason(tmp_path):

@@ -44,7 +44,7 @@
     }
   }
   // A link to a card or row that the filter hides would lead nowhere.
-  for (const link of $$('.claims a[href^="#"]')) {
+  for (const link of $$('.claims a[href^="#"], .scored a[href^="#"]')) {
     link.addEventListener("click", () => {
       form.reset();
       apply();
