@@ -19,7 +19,7 @@ OVERLAY = $(if $(STUDY),--configfile $(STUDY))
 ASKED = --cores 1 --nolock --quiet rules progress host reason $(OVERLAY)
 
 .PHONY: help install browser demo plan check_env verify_data report clean_intermediate test test_study twice \
-  test_conda cluster faults unlock real rulegraph lint conda audit clean
+  test_conda test_audit cluster faults unlock real rulegraph lint conda audit clean
 
 help:
 	@grep -E '^[a-z_]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## */	/' | expand -t 20
@@ -63,6 +63,9 @@ test: $(INSTALLED) browser ## all tests but those of the whole embedded study
 
 test_study: $(INSTALLED) ## the embedded study from an empty folder, what it must show, and every setting
 	$(BIN)/python -m pytest tests/workflow -m study -n $(CORES) --dist loadfile
+
+test_audit: $(INSTALLED) ## vulnerabilities and withdrawn releases among the locked packages, where the network answers
+	$(BIN)/python -m pytest tests/unit/envs/test_audit.py -m network -rs
 
 twice: $(INSTALLED) ## the embedded study in two folders, compared byte by byte
 	$(BIN)/python -m pytest tests/workflow/test_two_runs.py -m nightly -rP
