@@ -77,18 +77,17 @@ def run(bench, sections, path, hardware, limit=LIMIT, clock=time.monotonic):
         print(f"-- {name}, after {clock() - begun:.0f} s", flush=True)
         with bench.going_on(name):
             written += append("gpu", section(bench), PACKAGES, hardware, path)
-        if bench.kind == "cuda" and not usable_still():
+        if bench.kind == "cuda" and not gpu_answers():
             names = " ".join(f"'{other}'" for other in left)
-            bench.failures.append(
-                f"{name}: the GPU takes nothing more from this process; for what is left start "
-                f"python -m benchmarks.gpu --sections {names}"
-            )
+            rest = f"; for what is left start python -m benchmarks.gpu --sections {names}"
+            said = f"{name}: the GPU takes nothing more from this process"
+            bench.failures.append(said + rest * bool(left))
             break
     return written
 
 
-def usable_still():
-    """Forget what a section compiled and held; tells whether the GPU is still at hand for that."""
+def gpu_answers():
+    """Forget what a section compiled and held; tells whether the GPU still does what it is told."""
     torch._dynamo.reset()
     try:
         torch.cuda.synchronize()

@@ -1,8 +1,8 @@
 """Download the ESM-2 checkpoint."""
 
-from workflow_scripts.common.checkpoint import retrieve_checkpoint
 from workflow_scripts.common.errors import InputError
 from workflow_scripts.common.job import run
+from workflow_scripts.common.retrieved_weights import retrieve_checkpoint
 
 SECTION = "markers.esm2"
 

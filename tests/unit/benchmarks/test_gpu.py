@@ -197,6 +197,8 @@ def test_a_gpu_that_is_lost_ends_the_run_with_the_command_for_the_rest(tmp_path,
         "waits: the GPU takes nothing more from this process; for what is left start "
         "python -m benchmarks.gpu --sections 'training step' 'encoder'",
     ]
+    gpu.run(bench, {"encoder": lambda bench: lost()}, tmp_path / "rows.csv", "x")
+    assert bench.failures[-1] == "encoder: the GPU takes nothing more from this process"
 
 
 @pytest.mark.parametrize(

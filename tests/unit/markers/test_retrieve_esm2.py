@@ -4,8 +4,8 @@ import json
 import pytest
 
 from workflow_scripts.commands.verify_data import faults, recorded_files
-from workflow_scripts.common.checkpoint import retrieve_checkpoint
 from workflow_scripts.common.errors import InputError
+from workflow_scripts.common.retrieved_weights import retrieve_checkpoint
 from workflow_scripts.markers.retrieve_esm2 import main
 
 # What a transfer goes through is tested with workflow_scripts/common/transfer.py.

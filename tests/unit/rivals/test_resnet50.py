@@ -8,8 +8,8 @@ import torch
 import torch.nn.functional as F
 from safetensors.torch import save_file
 
-from workflow_scripts.common.checkpoint import retrieve_checkpoint
 from workflow_scripts.common.errors import InputError
+from workflow_scripts.common.retrieved_weights import retrieve_checkpoint
 from workflow_scripts.common.rivals.panels import crops_of, places, shared_panel
 from workflow_scripts.common.rivals.projection import Projection
 from workflow_scripts.common.rivals.resnet50 import ResNet50Embedder, load_resnet50

@@ -1,4 +1,4 @@
-"""A checkpoint of torch from the net: it has its name only when it is what the settings say."""
+"""Weights from the net: the file has its name only when it is what the settings say."""
 
 import json
 import os
