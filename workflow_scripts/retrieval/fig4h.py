@@ -117,18 +117,17 @@ def draw(table):
     )
     for axis, task in zip(axes[0], tasks, strict=True):
         rows = table[table["task"] == task].set_index("model").loc[models]
+        axis.annotate("p", (-0.55, 1.02), fontsize=5, style="italic")
         for x, (model, row) in enumerate(rows.iterrows()):
             shade = colour("models", model if model in PALETTE["models"] else "virtues")
             if row["low"] is not None:
                 axis.vlines(x, row["low"], row["high"], color=shade, lw=0.8)
             axis.plot(x, row["precision"], "o", color=shade)
-            axis.annotate(
-                f"p = {row['mcnemar_p']:.2g}", (x, 0.99), ha="center", va="top", fontsize=5
-            )
+            axis.annotate(f"{row['mcnemar_p']:.2g}", (x, 1.02), ha="center", fontsize=5)
         axis.axhline(rows["random"].iloc[0], ls=":", lw=0.6, color="0.4")
         axis.set_title(f"{task.replace('_', ' ')}\nn = {rows['queries'].iloc[0]:,}")
         axis.set_xticks(range(len(models)), map(name, models), rotation=45, ha="right")
-        axis.set(xlim=(-0.6, len(models) - 0.4), ylim=(0, 1))
+        axis.set(xlim=(-0.6, len(models) - 0.4), ylim=(0, 1.1))
     axes[0, 0].set_ylabel("precision of the top 3")
     return figure
 

@@ -126,11 +126,18 @@ def draw(table):
             axis.plot(x, row["distance"], "o", color=shade)
         axis.axhline(random["distance"], ls=":", lw=0.6, color="0.4")
         axis.annotate(
-            "random", (len(rows) - 0.5, random["distance"]), ha="right", va="bottom", fontsize=5
+            "random",
+            (1, random["distance"]),
+            xycoords=("axes fraction", "data"),
+            xytext=(2, 0),
+            textcoords="offset points",
+            va="center",
+            fontsize=5,
         )
         axis.set_xticks(range(len(rows)), map(name, rows.index), rotation=45, ha="right")
         axis.set(xlim=(-0.6, len(rows) - 0.4), ylabel=UNITS[kind])
-        axis.set_ylim(0, 1.15 * np.nanmax([rows["distance"].max(), random["distance"]]))
+        tops = pd.concat([rows["distance"], rows["high"].dropna().astype(float)])
+        axis.set_ylim(0, 1.05 * np.nanmax([*tops, random["distance"]]))
     return figure
 
 
