@@ -268,6 +268,15 @@ def read_once():
         yield
 
 
+@pytest.fixture(autouse=True)
+def forgotten():
+    """Remove what a plan leaves in Snakemake's module, where it keeps all plans before alive."""
+    names = set(vars(snakemake.workflow))
+    yield
+    for name in set(vars(snakemake.workflow)) - names:
+        delattr(snakemake.workflow, name)
+
+
 @pytest.fixture(scope="module")
 def bases():
     return {}
