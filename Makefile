@@ -24,13 +24,12 @@ ASKED = --cores 1 --nolock --quiet rules progress host reason $(OVERLAY)
 help:
 	@grep -E '^[a-z_]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## */	/' | expand -t 20
 
-# Bytecode is left to the first import: most of these packages' modules are never imported.
 install: $(INSTALLED) ## create .venv from the lock file
 
 $(INSTALLED): envs/requirements.lock
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; set PYTHON=...")'
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --no-compile --disable-pip-version-check -r envs/requirements.lock
+	$(BIN)/pip install --quiet --disable-pip-version-check -r envs/requirements.lock
 	@touch $@
 
 browser: ## install a browser for the report's test, where apt may
