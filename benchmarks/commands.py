@@ -16,7 +16,11 @@ import pandas as pd
 from benchmarks.common import append
 
 ROOT = Path(__file__).resolve().parents[1]
-TARGETS = {"demo": "value <= 1200", "test": "value <= 720", "test_study": ""}
+TARGETS = {
+    "demo, fifteen cohorts, installation included": "value <= 1200",
+    "test, installed before": "value <= 720",
+    "test_study, installed before": "",
+}
 
 
 def clone(folder):
@@ -44,10 +48,9 @@ def main():
         folder = Path(place) / "checkout"
         clone(folder)
         rows = []
-        for target, bound in TARGETS.items():
-            case = f"make {target}, " + ("installed before" if rows else "installation included")
-            rows.append({"case": case, "metric": "wall time", "unit": "s"})
-            rows[-1] |= {"value": seconds(folder, target), "target": bound}
+        for case, bound in TARGETS.items():
+            rows.append({"case": f"make {case}, fresh clone", "metric": "wall time", "unit": "s"})
+            rows[-1] |= {"value": seconds(folder, case.split(",")[0]), "target": bound}
         memory = {"case": "make demo, largest job", "metric": "resident set", "unit": "MB"}
         rows.append(memory | {"value": largest_job(folder), "target": "value <= 4000"})
         append("commands", rows, ["snakemake", "torch", "pandas"])
