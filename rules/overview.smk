@@ -6,6 +6,11 @@ SIZE_TABLES = expand(
     table=["metadata/tissues", "metadata/cells", "sub_images"],
 )
 
+# The paper's totals are those of its fifteen cohorts, and of no other.
+COLLECTION = dict(
+    compared=COMPARED, missing=len(list(Path("cohorts").glob("*.yaml"))) - len(COMPARED)
+)
+
 
 rule fig1b:
     input:
@@ -22,6 +27,7 @@ rule fig1b:
         mem_mb=megabytes(1000),
         runtime=minutes(10),
     params:
+        **COLLECTION,
         code=code("workflow_scripts/overview/fig1b.py"),
         target=TARGETS["fig1b"],
         held_out=STUDY.held_out,
@@ -46,6 +52,7 @@ rule fig1c:
         mem_mb=megabytes(2000),
         runtime=minutes(10),
     params:
+        **COLLECTION,
         code=code("workflow_scripts/overview/fig1c.py"),
         target=TARGETS["fig1c"],
         cohort_folders=[cohort_folder(cohort) for cohort in COHORTS],

@@ -57,6 +57,7 @@ def summarise(table, common, who):
         max(row.z_test_p for row in rows),
         careful=None if np.isnan(careful) else (careful, PAIRED),
         reason="the larger p of the two",
+        contrary=any(row.change_percent < 0 for row in rows),
         **common | {"n": rows[0].patients},
     )
     return numbers

@@ -150,6 +150,12 @@ def levels_of(patients, settings):
 
 
 def high_against_low(follow, levels):
-    """Return the p of the log-rank test between high and low risk; NaN if one has nobody."""
+    """Return p of the log-rank test between high and low risk, and whether high risk lives longer.
+
+    p is NaN if one of them has nobody.
+    """
     ends = (levels == 2) | (levels == 0)
-    return logrank(follow[ends], levels[ends])["p"] if ends.any() else np.nan
+    if not ends.any():
+        return np.nan, False
+    test = logrank(follow[ends], levels[ends])
+    return test["p"], test["excess"].get(2, 0) < 0

@@ -26,8 +26,10 @@ def compare_levels(follow, levels):
     follow, levels = follow[known], np.asarray(levels)[known].astype(int)
     sizes = {f"patients_{level}": int((levels == level).sum()) for level in range(3)}
     events = {f"events_{level}": int(follow["event"][levels == level].sum()) for level in range(3)}
+    p, longer = high_against_low(follow, levels)
     ps = {
-        "high_against_low_p": high_against_low(follow, levels),
+        "high_against_low_p": p,
+        "high_lives_longer": longer,
         "three_group_p": logrank(follow, levels)["p"],
         "trend_p": logrank_trend(follow, levels, [0, 1, 2])["p"],
     }
@@ -103,8 +105,8 @@ def statements(found, orientation, p, n, ours, words):
     careful = (p, "had the cut-points been chosen for it: permutation over all of them (T5)")
     reason = f"three groups p = {first['three_group_p']:.3g}, trend p = {first['trend_p']:.3g} (T5)"
     careful = careful if np.isfinite(p) else None
-    test = first["high_against_low_p"]
-    numbers["C104"] = entry(test, n, careful=careful, reason=reason, **ours)
+    test, contrary = first["high_against_low_p"], first["high_lives_longer"]
+    numbers["C104"] = entry(test, n, careful=careful, reason=reason, contrary=contrary, **ours)
     return numbers
 
 

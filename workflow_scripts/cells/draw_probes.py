@@ -11,7 +11,10 @@ from workflow_scripts.cells.probes import (
     MEAN,
     absent,
     draw_tasks,
+    lacking,
     macro_numbers,
+    of_the_paper,
+    order,
     read_probes,
     score_all,
 )
@@ -127,8 +130,12 @@ def statements(probes, params, rows):
     """Return the paper's statements on four cohorts: gains over its rivals, and the order (T6)."""
     ours, tasks, numbers = params.models[0], [tuple(task) for task in params.tasks], {}
     common = (params.bootstrap, params.seed)
+    four = [task for task in tasks if of_the_paper(task[0])]
+    others = " and ".join(lacking(cohort for cohort, _ in four))
     for claim, rival in GAINS.items():
-        numbers[claim] = gain(probes, tasks, ours, rival, *common)
+        numbers[claim] = gain(probes, four, ours, rival, *common)
+        if others and numbers[claim]["reason"]:
+            numbers[claim]["reason"] += f"; {others} not in this study"
     published = {tuple(task): tuple(twin) for task, twin in params.published}
     beside = {
         "": tasks,
@@ -145,19 +152,9 @@ def statements(probes, params, rows):
         numbers[f"gain_of_{instance}_over_camae"] = gain(
             probes, of_cohort, instance, "camae", *common
         )
-    means = None if rows is None else rows[rows["class"] == MEAN].set_index(["cohort", "label"])
-    numbers["C110"] = order(means, ours, [m for m in GAINS.values() if m in params.models])
+    means = None if rows is None else rows[rows["class"] == MEAN]
+    numbers["C110"] = order(means, ours, list(GAINS.values()))
     return numbers
-
-
-def order(means, ours, rivals):
-    """Return whether `ours` leads both of the paper's rivals in every cohort."""
-    if len(rivals) < len(GAINS) or means is None:
-        missing = [name(model) for model in GAINS.values() if model not in rivals]
-        return not_run(f"{' and '.join(missing)} not among the models of this study")
-    own = means[means["model"] == ours]["f1"]
-    leads = [(own - means[means["model"] == model]["f1"]).dropna() > 0 for model in rivals]
-    return number(float(all(lead.all() for lead in leads)), n=min(map(len, leads)))
 
 
 def main(snakemake):

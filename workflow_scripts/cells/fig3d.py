@@ -6,7 +6,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 
-from workflow_scripts.cells.probes import MEAN, read_probes, score_all
+from workflow_scripts.cells.probes import MEAN, lacking, of_the_paper, read_probes, score_all
 from workflow_scripts.common.bootstrap import interval, resamples
 from workflow_scripts.common.figures import colour, figsize, save_target, style
 from workflow_scripts.common.job import run
@@ -27,10 +27,16 @@ def summarise(pairs, repeats, seed, weights):
         numbers[f"loss_{cohort}_{label}"] = number(
             gap, low, high, n=len(seen.patients), weights=weights.get(instance), reason=reason
         )
+        if not of_the_paper(cohort):
+            continue
         gaps.append(gap)
         drawn = resamples(len(seen.patients), repeats, seed + place)
         if len(drawn):
             draws.append(seen.macro_f1(drawn) - unseen.macro_f1(drawn))
+    pairs = [pair for pair in pairs if of_the_paper(pair[0][0])]
+    if others := lacking(cohort for (cohort, _), *_ in pairs):
+        lack = f"no instance without {' or '.join(others)} was compared"
+        return numbers | {"C036": not_run(f"the statement is about all four cohorts: {lack}")}
     limits = interval(np.max(draws, axis=0)) if len(draws) == len(pairs) else (None, None)
     numbers["C036"] = number(
         max(gaps),

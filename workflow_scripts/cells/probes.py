@@ -15,6 +15,7 @@ from workflow_scripts.common.numbers import not_run, number
 from workflow_scripts.common.scores import Confusion
 
 MEAN = "macro-F1"
+FOUR = ("cords2024", "danenberg2022", "hoch2022", "wang2023")  # whose cells the paper types
 RIVALS = ("kronos", "camae")  # those that the paper sets beside VirTues on cells
 
 
@@ -103,6 +104,32 @@ def macro_numbers(probes, rows, missing, weights):
             reason=probes.remarks(row.model, (row.cohort, row.label)),
         )
     return entries
+
+
+def of_the_paper(cohort):
+    """Return whether the paper's statements on cell types are about this cohort."""
+    return cohort.removeprefix("sim_") in FOUR
+
+
+def lacking(cohorts):
+    """Return the names of the paper's four cohorts that are not among `cohorts`."""
+    there = {cohort.removeprefix("sim_") for cohort in cohorts}
+    return [name(cohort) for cohort in FOUR if cohort not in there]
+
+
+def order(means, ours, rivals):
+    """Return whether `ours` leads all `rivals` in each of its four cohorts."""
+    scores = {model: {} for model in (ours, *rivals)}
+    for row in () if means is None else means.itertuples():
+        if row.model in scores and of_the_paper(row.cohort):
+            scores[row.model][row.cohort] = row.f1
+    gone = {model: " and ".join(lacking(found)) for model, found in scores.items()}
+    words = "; ".join(f"{name(model)} on {cohorts}" for model, cohorts in gone.items() if cohorts)
+    if words:
+        return not_run(f"needs scores in all four cohorts, and lacks {words}")
+    own, *others = scores.values()
+    leads = all(own[cohort] > rival[cohort] for rival in others for cohort in own)
+    return number(float(leads), n=len(own))
 
 
 def absent(models):

@@ -21,11 +21,13 @@ def number(
     careful=None,
     status="done",
     reason=None,
+    contrary=False,
 ):
     """Return one entry of numbers.json as plain Python values.
 
     `low`, `high`: 95 % interval; `n`: independent units; `careful`: (value, label) or None.
     A value that is None, NaN or infinite needs a `status` that says "not run: <reason>".
+    `contrary`: for a two-sided p, that the effect points the other way than the statement says.
     """
     return {
         "value": _plain(value),
@@ -37,12 +39,27 @@ def number(
         "careful": _careful(careful),
         "status": status,
         "reason": reason,
+        "contrary": bool(contrary),
     }
 
 
 def not_run(reason):
     """Return the entry of a number that this run does not have, with its reason."""
     return number(None, status=f"not run: {reason}")
+
+
+def of_the_collection(numbers, missing):
+    """Return entries about all of the paper's cohorts: not run where `missing` of them are absent.
+
+    What was counted without them stands in the reason.
+    """
+    if not missing:
+        return numbers
+    words = f"{missing} of the paper's cohorts are not in this study; without them"
+    return {
+        key: entry if entry["value"] is None else not_run(f"{words} {entry['value']:,.0f}")
+        for key, entry in numbers.items()
+    }
 
 
 def weights_of(metrics):

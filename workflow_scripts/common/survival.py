@@ -141,14 +141,19 @@ def logrank_of(risk, events):
 
 
 def logrank(follow, groups):
-    """Return {statistic, df, p} of the log-rank test between all groups; NaN for a single one."""
+    """Return {statistic, df, p, excess} of the log-rank test between all groups; NaN for one alone.
+
+    `excess`: each group's events above those expected if all had the same hazard.
+    """
     codes, names = pd.factorize(np.asarray(groups), sort=True)
     excess, covariance = _excess(follow, codes, len(names))
     rank = np.linalg.matrix_rank(covariance)
     if rank == 0:
-        return {"statistic": np.nan, "df": 0, "p": np.nan}
+        return {"statistic": np.nan, "df": 0, "p": np.nan, "excess": {}}
     statistic = float(excess @ np.linalg.pinv(covariance, hermitian=True) @ excess)
-    return {"statistic": statistic, "df": int(rank), "p": float(chi2.sf(statistic, rank))}
+    p = float(chi2.sf(statistic, rank))
+    excess = dict(zip(names.tolist(), excess.tolist(), strict=True))
+    return {"statistic": statistic, "df": int(rank), "p": p, "excess": excess}
 
 
 def logrank_trend(follow, groups, order):

@@ -17,6 +17,7 @@ def verdict(claim, number, simulated):
     - reproduced: the printed value lies in our 95 % interval, or our value rounds to it, or the
       printed relation holds for our value; counts and ranks must be equal
     - close: within 10 % of the printed value
+    - differs, however small a two-sided p may be, where the effect points the other way
     - differs: anything else that was computed
     """
     if number is None:
@@ -43,6 +44,8 @@ def _compare(claim, number):
                 "let the figure's script decide"
             )
         return ("reproduced", "The ordering holds.") if ours else ("differs", "It does not hold.")
+    if number["contrary"]:
+        return "differs", "The effect points the other way."
     paper = float(text)
     if relation == "eq":
         if _equals(claim, number, paper):

@@ -10,7 +10,7 @@ from workflow_scripts.common.figures import colour, figsize, save_target, style
 from workflow_scripts.common.job import run
 from workflow_scripts.common.marker_names import read_aliases
 from workflow_scripts.common.names import name
-from workflow_scripts.common.numbers import not_run, number
+from workflow_scripts.common.numbers import not_run, number, of_the_collection
 from workflow_scripts.overview.panels import read_panels
 
 SITES = {"tonsil": "head and neck"}
@@ -30,16 +30,17 @@ def organ_number(organs):
     return number(len(sites), n=len(organs), careful=apart)
 
 
-def panel_numbers(panels, held_out, organs, without_nucleus):
+def panel_numbers(panels, held_out, organs, without_nucleus, missing):
     """Return the entries of the statements about panels.
 
-    `held_out`: cohorts never trained on; `organs`: {cohort: names of organs}; `without_nucleus`:
-    cohorts of which not every image has the marker that KRONOS needs.
+    `panels`: of the paper's cohorts, of which `missing` are not in this study; `held_out`: cohorts
+    never trained on; `organs`: {cohort: names of organs}; `without_nucleus`: cohorts of which not
+    every image has the marker that KRONOS needs.
     """
     cohorts = list(panels["cohort"].unique())
     trained = [cohort for cohort in cohorts if cohort not in held_out]
     accessions = panels["uniprot"].nunique()
-    return {
+    numbers = {
         "C005": number(
             panels["marker"].nunique(),
             n=len(cohorts),
@@ -52,6 +53,7 @@ def panel_numbers(panels, held_out, organs, without_nucleus):
             len(without_nucleus), n=len(trained), reason=", ".join(without_nucleus) or None
         ),
     }
+    return of_the_collection(numbers, missing)
 
 
 def marker_order(panels):
@@ -105,8 +107,10 @@ def main(snakemake):
     params = snakemake.params
     panels = read_panels(snakemake.input.channels, read_aliases(snakemake.input.markers))
     cohorts = map(load_cohort, snakemake.input.cards)
-    organs = {cohort.id: cohort.organs for cohort in cohorts}
-    numbers = panel_numbers(panels, params.held_out, organs, params.without_nucleus)
+    organs = {cohort.id: cohort.organs for cohort in cohorts if cohort.id in params.compared}
+    theirs = panels[panels["cohort"].isin(params.compared)]
+    without_nucleus = [cohort for cohort in params.without_nucleus if cohort in params.compared]
+    numbers = panel_numbers(theirs, params.held_out, organs, without_nucleus, params.missing)
     folder = Path(snakemake.output.numbers).parent
     caption = params.target["caption"]
     save_target(folder, "fig1b", draw(panels), panels, numbers, caption, params.simulated)

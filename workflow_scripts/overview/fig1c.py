@@ -7,19 +7,23 @@ import matplotlib.pyplot as plt
 from workflow_scripts.common.figures import colour, figsize, save_target, style
 from workflow_scripts.common.job import run
 from workflow_scripts.common.names import name
-from workflow_scripts.common.numbers import number
+from workflow_scripts.common.numbers import number, of_the_collection
 from workflow_scripts.overview.sizes import MEASURES, read_sizes
 
 CLAIMS = {"C001": "patients", "C002": "images", "C003": "sub_images", "C004": "cells"}
 
 
-def size_numbers(sizes):
-    """Return the totals that the paper states; `n` is the number of cohorts counted."""
+def size_numbers(sizes, missing):
+    """Return the totals that the paper states; `n` is the number of cohorts counted.
+
+    `sizes`: of the paper's cohorts, of which `missing` are not in this study.
+    """
     numbers = {
         claim: number(sizes[measure].sum(), n=(sizes[measure] > 0).sum())
         for claim, measure in CLAIMS.items()
     }
-    return numbers | {"C009": number((sizes["cells"] > 0).sum(), n=len(sizes))}
+    numbers["C009"] = number((sizes["cells"] > 0).sum(), n=len(sizes))
+    return of_the_collection(numbers, missing)
 
 
 def draw(sizes):
@@ -48,7 +52,7 @@ def main(snakemake):
         "fig1c",
         draw(sizes),
         sizes,
-        size_numbers(sizes),
+        size_numbers(sizes[sizes["cohort"].isin(params.compared)], params.missing),
         params.target["caption"],
         params.simulated,
     )

@@ -91,6 +91,7 @@ def summarise(table, model, weights, seed):
             weights=weights.get(model),
             careful=careful,
             reason=f"median over {DRAWS} random draws {row['mcnemar_p_median']:.2g}",
+            contrary=row["precision"] < row["random"],
         )
     numbers["C060"] = best_of_all(headline, model, weights, seed)
     return numbers

@@ -208,6 +208,14 @@ def test_numbers_of_neighbours_say_what_is_missing(cells):
         "not run: no CD4 T cell of RS2 or none outside it has a neighbour to compare with"
     )
     assert numbers["C153"]["status"].startswith("not run: ")
+    for change, contrary in ((40, False), (-40, True)):
+        rows = [
+            dict(zip(("signature", "cell_type", "neighbour"), CLAIMS[c], strict=True))
+            for c in ("C090", "C091")
+        ]
+        fewer = table.iloc[[0, 0]].assign(change_percent=change, z_test_p=1e-9)
+        fewer[["signature", "cell_type", "neighbour"]] = pd.DataFrame(rows).to_numpy()
+        assert summarise(fewer, COMMON, "")["C153"]["contrary"] == contrary
 
 
 def test_an_example_is_the_tissue_of_median_number(cells):

@@ -197,7 +197,7 @@ def test_choosing_cut_points_is_paid_for(nothing):
         dealt = rng.permutation(score)
         cuts = [(h, low) for h in range(0, 4) for low in range(-3, h)]
         ps = {
-            cut: high_against_low(follow, 1 + (dealt > cut[0]).astype(int) - (dealt < cut[1]))
+            cut: high_against_low(follow, 1 + (dealt > cut[0]).astype(int) - (dealt < cut[1]))[0]
             for cut in cuts
         }
         high, low = min(ps, key=lambda cut: np.nan_to_num(ps[cut], nan=1))

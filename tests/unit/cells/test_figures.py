@@ -10,13 +10,12 @@ from workflow_scripts.cells import fig3c, fig3d, fig3g
 from workflow_scripts.cells.draw_probes import (
     comparisons,
     gain,
-    order,
     share_numbers,
     statements,
     verified_number,
 )
 from workflow_scripts.cells.figS15 import class_sizes
-from workflow_scripts.cells.probes import MEAN, Probes, macro_numbers, score_all
+from workflow_scripts.cells.probes import FOUR, MEAN, Probes, macro_numbers, order, score_all
 from workflow_scripts.common.scores import holm, paired
 
 TASK = ("c", "types")
@@ -127,18 +126,22 @@ def test_holm_steps_down():
     assert holm([0.9, 0.8]) == pytest.approx([1, 1]) and holm([]).size == 0
 
 
-def test_the_order_needs_both_rivals():
-    rows, _ = score_all(
-        probes(ours=counts(18), kronos=counts(12), camae=counts(10)),
-        [TASK],
-        ["ours", "kronos", "camae"],
-        50,
-        0,
+def test_the_order_needs_both_rivals_in_all_four_cohorts():
+    rows = [
+        {"cohort": cohort, "model": model, "f1": f1}
+        for cohort in FOUR
+        for model, f1 in (("ours", 0.8), ("kronos", 0.7), ("camae", 0.5))
+    ]
+    means, rivals = pd.DataFrame(rows), ["kronos", "camae"]
+    assert order(means, "ours", rivals)["value"] == 1 and order(means, "ours", rivals)["n"] == 4
+    assert order(means, "kronos", ["ours", "camae"])["value"] == 0
+    own = pd.DataFrame([{"cohort": "mine", "model": "ours", "f1": 0.1}])
+    assert order(pd.concat([means, own]), "ours", rivals)["value"] == 1
+    lost = order(
+        means[~means["cohort"].eq("wang2023") | means["model"].ne("camae")], "ours", rivals
     )
-    means = rows[rows["class"] == MEAN].set_index(["cohort", "label"])
-    assert order(means, "ours", ["kronos", "camae"])["value"] == 1
-    assert order(means, "camae", ["kronos", "camae"])["value"] == 0
-    assert "CA-MAE not among" in order(means, "ours", ["kronos"])["status"]
+    assert lost["status"].endswith("lacks CA-MAE on Wang 2023") and lost["value"] is None
+    assert "KRONOS on Cords 2024 and Danenberg 2022" in order(None, "ours", rivals)["status"]
 
 
 def test_gains_by_class_are_relative_and_an_absent_class_is_named():
@@ -152,10 +155,14 @@ def test_gains_by_class_are_relative_and_an_absent_class_is_named():
 
 def test_the_largest_loss_counts():
     seen, unseen = counts(18), counts(16)
-    pairs = [(("a", "t"), *paired(seen, seen), "x"), (("b", "t"), *paired(seen, unseen), "y")]
+    pairs = [((cohort, "t"), *paired(seen, seen), "x") for cohort in FOUR[:3]]
+    some = fig3d.summarise(pairs, 200, 0, {})
+    assert some["C036"]["status"].endswith("no instance without Wang 2023 was compared")
+    pairs += [((cohort, "t"), *paired(seen, unseen), "y") for cohort in (FOUR[3], "mine")]
     numbers = fig3d.summarise(pairs, 200, 0, {})
-    assert numbers["C036"]["value"] == pytest.approx(numbers["loss_b_t"]["value"])
-    assert numbers["loss_a_t"]["value"] == 0 < numbers["C036"]["low"] < numbers["C036"]["high"]
+    assert numbers["C036"]["value"] == pytest.approx(numbers["loss_wang2023_t"]["value"])
+    assert numbers["loss_cords2024_t"]["value"] == 0 < numbers["C036"]["low"]
+    assert numbers["C036"]["n"] == 24
 
 
 SIX = ("vessel", "T cell", "Immune")

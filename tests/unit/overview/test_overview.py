@@ -54,13 +54,15 @@ def test_a_name_with_another_accession_is_not_the_marker_of_the_table():
 
 def test_numbers_count_markers_accessions_and_cohorts(panels):
     organs = {"lung": ["lung", "tonsil"], "breast": ["breast"], "skin": ["skin", "head and neck"]}
-    numbers = panel_numbers(panels, ["skin"], organs, ["breast"])
+    numbers = panel_numbers(panels, ["skin"], organs, ["breast"], missing=0)
     values = {claim: entry["value"] for claim, entry in numbers.items()}
     assert values == {"C005": 4, "C006": 3, "C007": 4, "C008": 2, "C013": 1}
     assert numbers["C005"]["careful"]["value"] == 4
     assert numbers["C007"]["careful"]["value"] == 5
     assert numbers["C013"]["reason"] == "breast"
-    assert panel_numbers(panels, [], {"lung": []}, [])["C007"]["status"].startswith("not run: ")
+    assert panel_numbers(panels, [], {"lung": []}, [], missing=2)["C007"]["status"].startswith(
+        "not run: "
+    )
 
 
 def test_organs_of_the_fifteen_cohorts():
@@ -116,8 +118,12 @@ def test_sizes_count_what_passed_the_filters(tmp_path):
         "tissue_mm2": 1.0,
     }
     both = pd.DataFrame([size, size | {"cells": 7}])
-    values = {claim: entry["value"] for claim, entry in size_numbers(both).items()}
+    values = {claim: entry["value"] for claim, entry in size_numbers(both, missing=0).items()}
     assert values == {"C001": 4, "C002": 6, "C003": 10, "C004": 7, "C009": 1}
+    some = size_numbers(both, missing=2)["C001"]
+    assert some["status"] == (
+        "not run: 2 of the paper's cohorts are not in this study; without them 4"
+    )
 
 
 def test_a_label_map_counts_cells_also_of_labels_that_do_not_occur():

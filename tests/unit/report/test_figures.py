@@ -87,6 +87,7 @@ def test_numbers_and_source_data_come_back(tmp_path):
         "careful": {"value": 0.3, "label": "x"},
         "status": "done",
         "reason": None,
+        "contrary": False,
     }
     back = pd.read_csv(folder / "source_data.csv")
     pd.testing.assert_frame_equal(back, SOURCE, rtol=1e-7)

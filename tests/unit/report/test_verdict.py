@@ -43,6 +43,7 @@ PLANTED = [
     ("lt", "0.001", "p_value", number(0.0009), "reproduced"),
     ("lt", "0.001", "p_value", number(0.001), "close"),
     ("lt", "0.001", "p_value", number(0.2), "differs"),
+    ("lt", "0.001", "p_value", number(1e-9, contrary=True), "differs"),
     ("gt", "0.89", "p_value", number(0.95), "reproduced"),
     ("gt", "0.89", "p_value", number(0.10), "differs"),
     ("lt", "1.6", "percent", number(1.59), "reproduced"),

@@ -81,6 +81,9 @@ def test_numbers_carry_the_statements_and_what_is_missing():
     table = pd.DataFrame([row])
     numbers = fig4h.summarise(table, "all14", {}, seed=0)
     assert numbers["C063"]["value"] == row["mcnemar_p"] and numbers["C063"]["careful"]
+    assert not numbers["C063"]["contrary"]
+    worse = pd.DataFrame([row | {"precision": row["random"] - 0.1}])
+    assert fig4h.summarise(worse, "all14", {}, seed=0)["C063"]["contrary"]
     assert numbers["C064"]["status"] == "not run: no tissue has a class of grade"
     assert "needs ResNet-50 and CA-MAE and KRONOS" in numbers["C060"]["status"]
     rivals = [row | {"model": rival, "precision": 0.1} for rival in m.RIVALS]
