@@ -203,3 +203,16 @@ def test_two_processes_learn_the_same_and_survive_a_stop(workplace, unbroken, sn
     np.testing.assert_allclose(losses_of(workplace), unbroken[1], rtol=1e-4)
     metrics = json.loads((workplace / WEIGHTS).with_name("metrics.json").read_text())
     assert metrics["processes"] == 2
+
+
+@pytest.mark.fault
+def test_a_stopped_job_goes_on_with_a_lower_learning_rate(workplace, snakemake):
+    operate(workplace)
+    returncode, output, _ = stop_after(workplace, 20, terminate_all)
+    assert returncode != 0
+    stopped = int(re.search(r"stopped by signal 15 after step (\d+); start again", output)[1])
+    operate(workplace, learning_rate=1e-5)
+    assert resumed_at(workplace, snakemake) == stopped
+    metrics = json.loads((workplace / WEIGHTS).with_name("metrics.json").read_text())
+    change = {"step": stopped, "key": "learning_rate", "before": 2e-4, "after": 1e-5}
+    assert metrics["changed_on_the_way"] == [change]

@@ -118,7 +118,7 @@ def lacking(cohorts):
 
 
 def order(means, ours, rivals):
-    """Return whether `ours` leads all `rivals` in each of its four cohorts."""
+    """Return whether `ours` leads all `rivals` in each of the four cohorts of the paper."""
     scores = {model: {} for model in (ours, *rivals)}
     for row in () if means is None else means.itertuples():
         if row.model in scores and of_the_paper(row.cohort):

@@ -7,7 +7,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = ("virtues_core", "workflow_scripts", "demo")
-# They say what happens and where it came from, but change no number.
+# They say what happens and where it came from, but change no number, and neither does what they
+# import: an error told in better words must not train a model anew.
 SILENT = {
     f"workflow_scripts/common/{name}.py"
     for name in ("job", "mock", "errors", "manifest", "provenance", "training/watch")
@@ -27,23 +28,25 @@ def code_hash(*scripts):
     """
     digest = hashlib.sha256()
     for file in sorted(set().union(*(_reached(ROOT / script) for script in scripts))):
-        name = file.relative_to(ROOT).as_posix()
-        if name not in SILENT:
-            digest.update(name.encode() + _without_docstrings(file).encode())
-            for look in _looks(file):
-                digest.update(look.relative_to(ROOT).as_posix().encode() + look.read_bytes())
+        digest.update(_name(file).encode() + _without_docstrings(file).encode())
+        for look in _looks(file):
+            digest.update(_name(look).encode() + look.read_bytes())
     return digest.hexdigest()[:16]
 
 
 def _reached(file):
-    """Return `file` and the files of this repository that it imports, directly or not."""
+    """Return `file` and the files here that it imports, directly or not, but through no SILENT."""
     reached, ahead = set(), [file]
     while ahead:
         file = ahead.pop()
-        if file not in reached:
+        if file not in reached and _name(file) not in SILENT:
             reached.add(file)
             ahead += _imports(file)
     return reached
+
+
+def _name(file):
+    return file.relative_to(ROOT).as_posix()
 
 
 @cache

@@ -2,6 +2,8 @@
 
 import itertools
 import json
+import logging
+import math
 import zipfile
 from pathlib import Path
 
@@ -12,19 +14,29 @@ from safetensors import safe_open
 
 from workflow_scripts.common.images import refuse_empty_files
 
+log = logging.getLogger("virtues")
 
-def damaged(paths):
+
+def damaged(paths, most=math.inf):
     """Return (path, file below it, what is wrong) of the first damaged file, or None.
 
     Read are tables, archives of arrays, weights, zarr stores, pictures and JSON; of CSV files only
     that they are not empty; files of other kinds are taken to be whole. A path may be a folder.
+    The smallest are read first, up to `most` bytes in all; the log names where more is left.
     """
-    for path in map(Path, paths):
-        for file in _files(path):
-            try:
-                CHECKS[file.suffix](file)
-            except Exception as error:  # whatever a library makes of nonsense
-                return path, file, f"{error}".strip().split("\n")[0] or type(error).__name__
+    files = {file: path for path in map(Path, paths) for file in _files(path)}
+    sizes = sorted((_size(file), file) for file in files)
+    ends = itertools.accumulate(size for size, _ in sizes)
+    within = sum(end <= most for end in ends)
+    for _, file in sizes[:within]:
+        try:
+            CHECKS[file.suffix](file)
+        except Exception as error:  # whatever a library makes of nonsense
+            reason = f"{error}".strip().split("\n")[0] or type(error).__name__
+            return files[file], file, reason
+    left = sorted({str(files[file]) for _, file in sizes[within:]})
+    if left:
+        log.warning("too large to look at all of it for damage: %s", ", ".join(left))
     return None
 
 
@@ -35,6 +47,12 @@ def _files(path):
     elif path.is_dir():
         for child in sorted(path.iterdir()):
             yield from _files(child)
+
+
+def _size(path):
+    """Return the bytes of a file, or of all files of a store."""
+    files = path.rglob("*") if path.is_dir() else [path]
+    return sum(file.stat().st_size for file in files if file.is_file())
 
 
 def _check_parquet(path):

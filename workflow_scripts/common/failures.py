@@ -1,12 +1,16 @@
 """What to say of a failure that is no fault of the code, and when to end without being asked."""
 
 import errno
+import logging
 import os
 import signal
 import threading
 import time
+import traceback
 
 import psutil
+
+log = logging.getLogger("virtues")
 
 PLACES = {
     errno.ENOSPC: "no room is left on its disk; make room",
@@ -16,6 +20,9 @@ PLACES = {
     errno.EFBIG: "a file there may not grow further; raise the limit (ulimit -f)",
 }
 
+
+# Bytes read to look for damage. A training has hundreds of gigabytes of inputs, and holds its GPU.
+LOOKED_AT = 2e9
 
 # Half of it needs half the memory, and neither changes a number.
 FULL_GPU = (
@@ -27,7 +34,8 @@ FULL_GPU = (
 def explain(error, inputs, outputs):
     """Return one sentence for a full disk or GPU, or a damaged input, or None.
 
-    `inputs` and `outputs`: paths of the job's files.
+    `inputs` and `outputs`: paths of the job's files. Damage is looked for in the smallest inputs;
+    the log says first what failed and where, and which inputs were too large to look at.
     """
     for one in _chain(error):
         if type(one).__name__ == "OutOfMemoryError":  # of torch, which few jobs import
@@ -36,9 +44,13 @@ def explain(error, inputs, outputs):
         if number in PLACES:
             path = getattr(one, "filename", None) or (outputs[0] if outputs else "the results")
             return f"{path}: {PLACES[number]} and start again; what is complete is kept."
+    if not inputs:
+        return None
+    # Before the look, in which the job may be killed; no traceback yet, as damage needs none.
+    log.warning("%s; looking for damaged inputs", "; from ".join(map(_told, _chain(error))))
     from workflow_scripts.common.damage import damaged  # libraries that few jobs need
 
-    found = damaged(inputs)
+    found = damaged(inputs, LOOKED_AT)
     if found:
         path, file, reason = found
         return f"{file}: damaged or cut short ({reason}); delete {path} and start again."
@@ -50,6 +62,14 @@ def _chain(error):
     while error is not None:
         yield error
         error = error.__cause__ or error.__context__
+
+
+def _told(error):
+    """Return in one line what an error says and the places of the code that it went through."""
+    text = f"{type(error).__name__}: {error}".split("\n")[0]
+    frames = traceback.extract_tb(error.__traceback__)
+    places = (f"{os.path.basename(frame.filename)}:{frame.lineno}" for frame in frames)
+    return f"{text} ({' '.join(places)})"
 
 
 def _number(error):

@@ -62,7 +62,7 @@ def train_instance(job, processes=None):
         Watch(work_of(config), processes.size, peak, board),
     )
     if processes.rank == 0:
-        write(job, model, accessions, len(crops), losses, seconds)
+        write(job, model, accessions, len(crops), losses, seconds, checkpoint.changed)
         checkpoint.remove()
 
 
@@ -135,14 +135,14 @@ def cohort_hash(folder):
     return hashlib.sha256("".join(map(sha256, tables)).encode()).hexdigest()
 
 
-def write(job, model, accessions, sub_images, losses, seconds):
+def write(job, model, accessions, sub_images, losses, seconds, changed):
     """Write the outputs of the rule."""
     card = {"model": model.config.to_dict(), "accessions": accessions}
     parameters = sum(parameter.numel() for parameter in model.parameters())
     with staged_output(job) as out:
         save_weights(model, out["weights"])
         out["config"].write_text(json.dumps(card, indent=1))
-        write_metrics(job, out, parameters, sub_images, losses, seconds)
+        write_metrics(job, out, parameters, sub_images, losses, seconds, changed)
 
 
 @contextmanager
@@ -152,8 +152,11 @@ def staged_output(job):
         yield dict(zip(job["output"], parts, strict=True))
 
 
-def write_metrics(job, out, parameters, sub_images, losses, seconds):
-    """Write how a training went, beside its weights; `out`: the paths of both."""
+def write_metrics(job, out, parameters, sub_images, losses, seconds, changed):
+    """Write how a training went, beside its weights; `out`: the paths of both.
+
+    `changed`: settings that were not the same all the way, as its checkpoint lists them.
+    """
     settings = job["settings"]
     metrics = {
         "instance": job["instance"],
@@ -166,6 +169,7 @@ def write_metrics(job, out, parameters, sub_images, losses, seconds):
         "first_loss": mean(losses[:10]),
         "last_loss": mean(losses[-10:]),
         "losses": losses,
+        "changed_on_the_way": changed,
         "seconds": seconds,
         "seed": settings["seed"],
         "device": torch.cuda.get_device_name() if job["device"] == "cuda" else "cpu",

@@ -67,7 +67,8 @@ def train_rival(job, processes=None):
         with staged_output(job) as out:
             save_file(weights, out["weights"])
             out["config"].write_text(json.dumps(training.card(), indent=1))
-            write_metrics(job, out, parameters, len(crops), losses, seconds)
+            changed = checkpoint.changed
+            write_metrics(job, out, parameters, len(crops), losses, seconds, changed)
         checkpoint.remove()
 
 

@@ -14,7 +14,8 @@ def tree(tmp_path, monkeypatch):
     package = tmp_path / "workflow_scripts/common"
     package.mkdir(parents=True)
     (package / "helper.py").write_text('"""One."""\n\n\ndef f(x):\n    """Two."""\n    return x\n')
-    (package / "job.py").write_text("LOUD = False\n")
+    (package / "job.py").write_text("from workflow_scripts.common import failures\nLOUD = False\n")
+    (package / "failures.py").write_text("SENTENCE = 'one'\n")
     script = tmp_path / "workflow_scripts/script.py"
     script.write_text(
         "from workflow_scripts.common import helper\n"
@@ -35,6 +36,24 @@ def test_docstrings_comments_and_logging_do_not_count(tree):
     helper.write_text('"""Other."""\n\n\ndef f(x):\n    # why\n    return x\n')
     (tree / "common/job.py").write_text("LOUD = True\n")
     assert hashed() == before
+
+
+def test_what_silent_modules_alone_import_does_not_count(tree):
+    failures, script = tree / "common/failures.py", tree / "script.py"
+    before = hashed()
+    failures.write_text("SENTENCE = 'two'\n")
+    assert hashed() == before
+    script.write_text(f"from workflow_scripts.common import failures\n{script.read_text()}")
+    before = hashed()
+    failures.write_text("SENTENCE = 'three'\n")
+    assert hashed() != before
+
+
+def test_the_words_of_a_failure_retrain_nothing():
+    reached = module._reached(module.ROOT / "workflow_scripts/pretrain/pretrain.py")
+    names = {path.name for path in reached}
+    assert not names & {"job.py", "failures.py", "damage.py", "access.py", "manifest.py"}
+    assert {"loop.py", "checkpoint.py", "device.py"} <= names
 
 
 @pytest.mark.parametrize("file", ["script.py", "common/helper.py"])

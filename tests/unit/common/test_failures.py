@@ -1,10 +1,12 @@
 """What is said of a full disk and of damaged files, and jobs that end with their scheduler."""
 
 import errno
+import re
 import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -14,6 +16,7 @@ import torch
 import zarr
 from safetensors.numpy import save_file
 
+from workflow_scripts.common import damage
 from workflow_scripts.common.damage import damaged
 from workflow_scripts.common.errors import InputError
 from workflow_scripts.common.failures import explain
@@ -90,6 +93,40 @@ def test_a_file_that_was_cut_short_is_found(tmp_path, name, share):
     sentence = explain(ValueError("nonsense"), [str(folder)], [])
     assert sentence.startswith(f"{folder / name}: damaged or cut short (")
     assert sentence.endswith(f"; delete {folder} and start again.")
+
+
+def test_the_log_says_what_failed_before_damage_is_looked_for(tmp_path, monkeypatch, caplog):
+    def killed(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(damage, "damaged", killed)
+    with pytest.raises(KeyboardInterrupt):
+        try:
+            Path(tmp_path / "absent").read_text()
+        except OSError as error:
+            failure = RuntimeError("in a step\nand more")
+            failure.__cause__ = error
+            explain(failure, [str(tmp_path)], [])
+    assert "RuntimeError: in a step ()" in caplog.text and "and more" not in caplog.text
+    assert re.search(r"; from FileNotFoundError: .*absent.*test_failures\.py:\d+", caplog.text)
+
+
+def test_the_look_for_damage_ends_before_the_large_inputs_and_names_them(tmp_path, caplog):
+    names = "large", "small"
+    for name, rows in zip(names, (9000, 10), strict=True):
+        (tmp_path / name).mkdir()
+        pd.DataFrame({"a": np.arange(rows)}).to_parquet(tmp_path / name / "a.parquet")
+    large, small = folders = [tmp_path / name for name in names]
+    for folder in folders:
+        file = folder / "a.parquet"
+        file.write_bytes(file.read_bytes()[:-9])
+    most = (small / "a.parquet").stat().st_size
+    assert damaged(folders, most)[0] == small and not caplog.text
+    table(small / "a.parquet")
+    most = (small / "a.parquet").stat().st_size
+    assert damaged(folders, most) is None
+    assert f"to look at all of it for damage: {large}\n" in caplog.text
+    assert damaged(folders, 1e9)[0] == damaged(folders)[0] == large
 
 
 def test_zarr_reads_an_empty_file_as_zeros_and_we_do_not(tmp_path):

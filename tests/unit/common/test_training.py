@@ -203,17 +203,51 @@ def test_the_last_and_the_best_state_are_kept(tmp_path):
 
 
 def test_a_checkpoint_of_another_run_is_refused_and_the_difference_named(tmp_path):
-    first = {"settings": {"learning_rate": 1e-3, "seed": 0}, "code": "f0" * 30}
-    other = {"settings": {"learning_rate": 2e-3, "seed": 0}, "code": "0f" * 30, "cohorts": {}}
+    first = {"settings": {"weight_decay": 0.04, "clip_norm": 1.0}, "code": "f0" * 30}
+    other = {"settings": {"weight_decay": 0.4, "clip_norm": 3.0}, "code": "0f" * 30, "cohorts": {}}
     with pytest.raises(SystemExit):
         run_toy(tmp_path, 12, stop_at(5), fingerprint=first)
     sentence = (
-        r"last\.safetensors: the checkpoint belongs to another run.*: settings\.learning_rate is "
-        r"0\.001 there and 0\.002 here; code is f0f0f0f0f0f0\.\.\. there and 0f0f0f0f0f0f\.\.\. "
+        r"last\.safetensors: the checkpoint belongs to another run.*: settings\.weight_decay is "
+        r"0\.04 there and 0\.4 here; code is f0f0f0f0f0f0\.\.\. there and 0f0f0f0f0f0f\.\.\. "
         r"here; cohorts is only here; restore them to go on, or delete .* to start again"
     )
     with pytest.raises(InputError, match=sentence):
         run_toy(tmp_path, 12, fingerprint=other)
+
+
+def test_what_helps_a_loss_that_is_not_finite_may_change_on_the_way(tmp_path, caplog):
+    def stop(step, **settings):
+        fingerprint = {"settings": {"seed": 0} | settings}
+        with pytest.raises(SystemExit):
+            run_toy(tmp_path, 20, stop_at(step), fingerprint=fingerprint, **settings)
+        with safe_open(tmp_path / "last.safetensors", "pt") as file:
+            state = json.loads(file.metadata()["state"])
+        assert state["step"] == step and state["fingerprint"] == fingerprint
+        return state["changed"]
+
+    assert stop(5, learning_rate=1e-2, precision="fp16", clip_norm=1.0) == []
+    first = [
+        {"step": 5, "key": "precision", "before": "fp16", "after": "bf16"},
+        {"step": 5, "key": "learning_rate", "before": 1e-2, "after": 1e-3},
+    ]
+    assert stop(9, learning_rate=1e-3, precision="bf16", clip_norm=1.0) == first
+    assert "going on after step 5 with another precision: fp16 -> bf16" in caplog.text
+    assert "going on after step 5 with another learning_rate: 0.01 -> 0.001" in caplog.text
+    assert stop(12, learning_rate=1e-3, precision="bf16", clip_norm=1.0) == first
+    second = {"step": 12, "key": "clip_norm", "before": 1.0, "after": 0.5}
+    assert stop(15, learning_rate=1e-3, precision="bf16", clip_norm=0.5) == [*first, second]
+
+
+@pytest.mark.parametrize(("before", "after"), [(True, False), (False, True)])
+def test_a_state_of_one_precision_is_read_in_another(tmp_path, before, after):
+    model, checkpoint = Toy(), Checkpoint(tmp_path, {})
+    optimizer = make_optimizer(model, SETTINGS)
+    progress = {"step": 1, "losses": [1.0], "seconds": 1.0}
+    checkpoint.save(model, optimizer, torch.amp.GradScaler("cpu", enabled=before), progress)
+    scaler = torch.amp.GradScaler("cpu", enabled=after)
+    assert Checkpoint(tmp_path, {}).resume(model, optimizer, scaler) == progress
+    assert scaler.is_enabled() == after
 
 
 def test_differences_of_equal_settings_are_none():

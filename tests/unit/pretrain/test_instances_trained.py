@@ -30,6 +30,28 @@ def opened(job, name="panel"):
     return open_embedder(name, folder, job.input.embeddings, SETTINGS, "cpu")
 
 
+def test_a_training_that_failed_goes_on_with_a_lower_rate_and_its_metrics_say_so(
+    make_job, monkeypatch
+):
+    job = make_job("cut", log_every=1, checkpoint_minutes=1e-9)
+    backward, calls = instance.GroupedLoss.backward, []
+
+    def failing(self, packed, scale):
+        calls.append(packed)
+        loss, pixels = backward(self, packed, scale)
+        return loss * (math.nan if len(calls) == 11 else 1), pixels
+
+    with monkeypatch.context() as patch:
+        patch.setattr(instance.GroupedLoss, "backward", failing)
+        with pytest.raises(InputError, match="lower learning_rate .* and start again to go on"):
+            pretrain.main(job)
+    job.params.settings["learning_rate"] /= 10
+    pretrain.main(job)
+    metrics = json.loads(Path(job.output["metrics"]).read_text())
+    change = {"step": 3, "key": "learning_rate", "before": 1e-3, "after": 1e-4}
+    assert metrics["changed_on_the_way"] == [change] and metrics["steps"] == 6
+
+
 def test_an_instance_of_a_panel_trains_on_it_alone_and_knows_no_other_marker(job, monkeypatch):
     job.params.panel = {"P3": "CD3", "Q0": "Q0", "P0": "CD8"}
     seen = set()

@@ -127,6 +127,7 @@ def test_a_stopped_training_goes_on_to_the_same_losses_and_weights(make_rival, r
     metrics = [json.loads((p.parent / "metrics.json").read_text()) for p in (whole, cut)]
     assert metrics[0]["losses"] == metrics[1]["losses"] and len(metrics[0]["losses"]) == 6
     assert metrics[0]["instance"] == "whole" and metrics[0]["cohorts"]
+    assert metrics[0]["changed_on_the_way"] == metrics[1]["changed_on_the_way"] == []
     assert not (cut.parent / "checkpoint").exists()
 
 

@@ -14,6 +14,8 @@ from workflow_scripts.common.errors import InputError
 from workflow_scripts.common.job import log
 
 LAST, BEST = "last.safetensors", "best.safetensors"
+# Settings that may change on the way: what helps a training whose loss is no longer finite.
+CHANGEABLE = ("precision", "learning_rate", "clip_norm")
 
 
 class Checkpoint:
@@ -22,13 +24,16 @@ class Checkpoint:
     A state has the weights, the optimiser, the loss scaler, the random generators, the loss of
     every step and the step itself, from which schedules and crops follow. The best one has the
     lowest mean loss over the `window` steps before it (an epoch); it is the last one again
-    unless a training diverges.
+    unless a training diverges. `changed` lists which CHANGEABLE settings did, and after which step.
     """
 
     def __init__(self, folder, fingerprint, window=1):
-        """`fingerprint`: what a run must share with a checkpoint to continue from it."""
+        """`fingerprint`: what a run must share with a checkpoint to continue from it.
+
+        Of its `settings`, those that are CHANGEABLE may differ.
+        """
         self.folder, self.fingerprint, self.window = Path(folder), fingerprint, window
-        self.lowest = math.inf
+        self.lowest, self.changed = math.inf, []
 
     def save(self, model, optimizer, scaler, progress):
         """Write the state after `progress["step"]` steps; False if the disk would not take it.
@@ -40,6 +45,7 @@ class Checkpoint:
         better, lowest = score < self.lowest, min(score, self.lowest)
         header = {"step": progress["step"], "seconds": progress["seconds"], "lowest": lowest}
         header |= {"scaler": scaler.state_dict(), "fingerprint": self.fingerprint}
+        header |= {"changed": self.changed}
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             tensors = state_tensors(model, optimizer, progress["losses"])
@@ -71,7 +77,9 @@ class Checkpoint:
             return None
         with safe_open(path, "pt") as file:
             header = json.loads(file.metadata()["state"])
-        differing = differences(header["fingerprint"], self.fingerprint)
+        changed = changes(header["fingerprint"], self.fingerprint)
+        accepted = {f"settings.{key}" for key, _, _ in changed}
+        differing = differences(header["fingerprint"], self.fingerprint, accepted)
         if differing:
             raise InputError(
                 f"{path}: the checkpoint belongs to another run, expected the settings, data and "
@@ -89,11 +97,17 @@ class Checkpoint:
                 # A copy: the tensor as read is a view of the file, which the next state replaces.
                 state["state"].setdefault(int(index), {})[name] = tensor.clone()
         optimizer.load_state_dict(state)
-        scaler.load_state_dict(header["scaler"])
+        if header["scaler"]:  # that of a training in fp16
+            scaler.load_state_dict(header["scaler"])
         torch.set_rng_state(tensors["random.cpu"])
         if "random.cuda" in tensors and torch.cuda.is_available():
             torch.cuda.set_rng_state(tensors["random.cuda"])
-        self.lowest = header["lowest"]
+        self.lowest, self.changed = header["lowest"], header.get("changed", [])
+        for key, before, after in changed:
+            text = "%s: going on after step %d with another %s: %s -> %s"
+            log.warning(text, path, header["step"], key, before, after)
+            change = {"step": header["step"], "key": key, "before": before, "after": after}
+            self.changed.append(change)
         losses = tensors["losses"].tolist()
         return {"step": header["step"], "losses": losses, "seconds": header["seconds"]}
 
@@ -129,14 +143,28 @@ def state_tensors(model, optimizer, losses):
     return tensors
 
 
-def differences(there, here, path=""):
-    """Return in words what differs between two nested dicts: "a.b is 1 there and 2 here"."""
+def changes(there, here):
+    """Return (key, value there, value here) of the CHANGEABLE settings that differ."""
+    there, here = there.get("settings", {}), here.get("settings", {})
+    both = [key for key in CHANGEABLE if key in there and key in here]
+    return [(key, there[key], here[key]) for key in both if there[key] != here[key]]
+
+
+def differences(there, here, accepted=(), path=""):
+    """Return in words what differs between two nested dicts: "a.b is 1 there and 2 here".
+
+    Left out are the paths that are `accepted`.
+    """
+    if path in accepted:
+        return []
     if isinstance(there, dict) and isinstance(here, dict):
         keys = [*there, *(key for key in here if key not in there)]
         return [
             text
             for key in keys
-            for text in differences(there.get(key), here.get(key), f"{path}.{key}".lstrip("."))
+            for text in differences(
+                there.get(key), here.get(key), accepted, f"{path}.{key}".lstrip(".")
+            )
         ]
     if there == here:
         return []

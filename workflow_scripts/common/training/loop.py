@@ -23,6 +23,10 @@ from workflow_scripts.common.training.processes import Processes
 from workflow_scripts.common.training.schedules import learning_rate, make_optimizer, weight_decay
 from workflow_scripts.common.training.watch import Watch
 
+ADVICE = (
+    "the last good state is kept: lower learning_rate (of pretrain, or of a rival's training) or "
+    "set pretrain.precision: bf16, and start again to go on from it"
+)
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 
 
@@ -121,7 +125,7 @@ def finite_losses(step_losses, done, batches, processes):
             processes.together(partial(blame, step, errors, batches))
             processes.fail(
                 f"the loss of step {step + 1} is {loss}, although that of every micro-batch is "
-                "finite; lower pretrain.learning_rate"
+                f"finite; {ADVICE}"
             )
     return losses
 
@@ -134,8 +138,7 @@ def blame(step, errors, batches):
         if not math.isfinite(error):
             raise InputError(
                 f"the loss of step {step + 1} is {float(error)}, expected a finite number; it "
-                f"comes from {batches.describe(step, place)}; the last good state is kept: lower "
-                "pretrain.learning_rate or set pretrain.precision: bf16, and start again"
+                f"comes from {batches.describe(step, place)}; {ADVICE}"
             )
 
 
