@@ -76,7 +76,7 @@ rule ingest:
         f"{BENCH}/ingest/{{cohort}}.tsv"
     threads: config["cohort_threads"]
     resources:
-        mem_mb=megabytes(2000 * config["cohort_threads"]),
+        mem_mb=megabytes(2000 * config["cohort_threads"], PER_CELL),
         runtime=minutes(12 * 60),
     params:
         # The reader is imported by name, so it stands beside the script.
@@ -112,7 +112,7 @@ rule reannotate:
         f"{BENCH}/reannotate/{{cohort}}.tsv"
     threads: config["cohort_threads"]
     resources:
-        mem_mb=megabytes(8000),
+        mem_mb=megabytes(8000, PER_CELL),
         runtime=minutes(12 * 60),
     params:
         code=code("workflow_scripts/cohorts/reannotate.py"),
@@ -141,7 +141,7 @@ rule split:
     benchmark:
         f"{BENCH}/split/{{cohort}}.tsv"
     resources:
-        mem_mb=megabytes(2000),
+        mem_mb=megabytes(2000, PER_CELL),
         runtime=minutes(60),
     params:
         code=code("workflow_scripts/cohorts/split.py"),

@@ -39,6 +39,8 @@ VIRTUES = INSTANCES[0]
 SEEDS = config["seeds"]
 # Targets that have a numbers.json, as all do but drawings.
 NUMBERED = numbered(TARGETS.values())
+# Bytes of tables and temporary copies for each cell of a cohort: about 500 were measured.
+PER_CELL = 1000
 # Targets without a rule in this study, and why; a stage adds those whose cohort is not here.
 NOT_RUN = {}
 
@@ -87,9 +89,20 @@ def rules_by_stage():
     return stages
 
 
-def megabytes(base):
-    """Memory, doubled once after a cluster killed a job: a job may also start again for time."""
-    return lambda wildcards, attempt: base * min(attempt, 2)
+def published_cells(wildcards):
+    """Cells of the job's cohort as its file says; 0 where it does not, as most are small."""
+    known = [*STUDY.cohorts.values(), *([OWN.cohort] if OWN else [])]
+    cohort = next((c for c in known if c.id == wildcards.get("cohort")), None)
+    return cohort.published.get("cells", 0) if cohort else 0
+
+
+def megabytes(base, per_cell=0):
+    """Memory, doubled once after a cluster killed a job: a job may also start again for time.
+
+    `per_cell`: bytes more for each published cell of the job's cohort.
+    """
+    more = lambda wildcards: per_cell * published_cells(wildcards) // 10**6
+    return lambda wildcards, attempt: (base + more(wildcards)) * min(attempt, 2)
 
 
 def minutes(base):

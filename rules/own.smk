@@ -60,6 +60,14 @@ else:
         for cohort in OWN.cohorts
         if not cohort.channels
     ]
+    # As in rule ingest: the reader is imported by name, also where the panel is compared.
+    OWN_CODE = {
+        script: code(
+            f"workflow_scripts/cohorts/{script}.py",
+            f"workflow_scripts/cohorts/readers/{OWN.cohort.reader}.py",
+        )
+        for script in ("check_panel", "ingest")
+    }
     OWN_PREPARED = prepared(OWN.cohort.id, OWN_FOLDER)
     OWN_WEIGHTS = (
         given_file(PUBLISHED)
@@ -78,6 +86,7 @@ else:
         wildcard_constraints:
             cohort=OWN_ONLY,
         params:
+            code=OWN_CODE["check_panel"],
             cohort=config["cohort"],
             trained=[str(cohort.path) for cohort in OWN.cohorts],
             listing=listing(OWN.cohort.folder),
@@ -107,7 +116,7 @@ else:
         wildcard_constraints:
             cohort=OWN_ONLY,
         params:
-            code=code("workflow_scripts/cohorts/ingest.py"),
+            code=OWN_CODE["ingest"],
             mask_sigma=config["tissue"]["mask_sigma"],
             listing=listing(OWN.cohort.folder),
         message:

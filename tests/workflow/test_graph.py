@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.own_study import write_study
 from workflow_scripts.common.mock import planned_jobs
 from workflow_scripts.common.targets import load_targets, numbered
 
@@ -35,6 +36,27 @@ def test_every_job_has_log_benchmark_message_and_script():
             assert job.log and job.benchmark and job.rule.message, job.rule.name
             assert Path(job.rule.script).stem == job.rule.name or job.rule.name in TARGETS
             assert job.resources["mem_mb"] and job.resources["runtime"], job.rule.name
+
+
+def asked_memory(jobs):
+    """Return the memory of each job that reads tables of cells, by rule and cohort."""
+    rules = ("ingest", "split", "own_ingest", "own_split")
+    named = [job for job in jobs if job.rule.name in rules]
+    return {(job.rule.name, job.wildcards.cohort): job.resources["mem_mb"] for job in named}
+
+
+def test_cohorts_of_many_cells_ask_for_more_memory(tmp_path):
+    asked = asked_memory(planned_jobs())
+    assert asked["split", "cords2024"] == 2000 + 5984  # MB for six million cells
+    assert asked["ingest", "cords2024"] == 8000 + 5984
+    assert asked["split", "cords2023"] == 2000  # its file names no number of cells
+    demo = asked_memory(planned_jobs(["demo/study.yaml"]))
+    assert set(demo.values()) == {2000}  # with one thread
+    study, mine = write_study(tmp_path), tmp_path / "mine.yaml"
+    mine.write_text(mine.read_text() + "published: {cells: 10000000, provenance: counted}\n")
+    own = asked_memory(planned_jobs([study], {"cohort": str(mine)}, "own_cohort"))
+    assert own["own_split", "mine"] == own["own_ingest", "mine"] == 12000
+    assert own["split", "lung"] == 2000
 
 
 def test_scripts_are_short_and_modules_not_long():

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 from sklearn.metrics import f1_score
 
+from workflow_scripts.cells.logistic import Rows
 from workflow_scripts.common.cell_types import balanced, fit_forest, labelled_cells
 from workflow_scripts.common.job import log, run
 from workflow_scripts.common.matching import closest, wasserstein
@@ -22,7 +23,7 @@ def transfer(folder, reference, label, settings, seed, threads):
     """Return (own cells with `CELLS`, facts) by a forest on the reference's train cells.
 
     Its macro F1 on the reference's own test cells says what to expect at best. Without a transfer
-    there are no cells, and the facts say why.
+    there are no cells, and the facts say why. Tokens are read in blocks, never all at once.
     """
     index, tokens = read_tokens(folder / OWN, "cells")
     known, theirs = read_tokens(folder / REFERENCE, "cells")
@@ -37,23 +38,23 @@ def transfer(folder, reference, label, settings, seed, threads):
     train, test = (labelled[labelled["split"] == split] for split in ("train", "test"))
     if train["truth"].nunique() < 2:
         return empty, {"reason": f"{Path(reference).name} has fewer than two kinds of {label}"}
-    theirs = theirs[:]
     drawn = balanced(train, seed)
     forest = fit_forest(
-        theirs[drawn["position"].to_numpy(int)],
+        np.concatenate(list(Rows(theirs, drawn["position"]))),
         drawn["truth"].to_numpy(),
         settings["trees"],
         settings["depth"],
         seed,
         threads,
     )
-    votes = forest.predict_proba(tokens[:])
+    votes = map(forest.predict_proba, Rows(tokens, index["position"]))
+    best, most = zip(*((block.argmax(axis=1), block.max(axis=1)) for block in votes), strict=True)
     answer = index[["tissue_id", "cell_id"]].assign(
-        cell_type=forest.classes_[votes.argmax(axis=1)], confidence=votes.max(axis=1)
+        cell_type=forest.classes_[np.concatenate(best)], confidence=np.concatenate(most)
     )
     facts = {"types": sorted(forest.classes_), "train_cells": len(drawn), "f1": None}
     if len(test):
-        guessed = forest.predict(theirs[test["position"].to_numpy(int)])
+        guessed = np.concatenate([*map(forest.predict, Rows(theirs, test["position"]))])
         facts["f1"] = float(f1_score(test["truth"], guessed, average="macro"))
         facts |= {"test_cells": len(test), "test_patients": int(test["patient_id"].nunique())}
     return answer[CELLS], facts

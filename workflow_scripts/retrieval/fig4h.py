@@ -22,15 +22,17 @@ CLAIMS = {
 DRAWS = 200  # random retrievals over which McNemar's p is also given (T9)
 
 
-def precision_row(found, allowed, classes, patients, repeats, seed):
-    """Return one model's figures on one task: precision, what random gives, McNemar's p."""
+def precision_row(found, random, allowed, classes, patients, repeats, seed):
+    """Return one model's figures on one task: precision, what random gives, McNemar's p.
+
+    `random`: the hits of each random retrieval.
+    """
     known = pd.notna(classes)
     ours = m.hits(found, classes)
     chance = m.expected_precision(allowed, classes)
     precision = ours.mean(axis=1)
     low, high = m.patient_interval(precision, patients[known], repeats, seed)
-    draws = [m.hits(m.drawn(allowed, seed + draw), classes) for draw in range(DRAWS)]
-    ps = [m.mcnemar(ours, draw) for draw in draws]
+    ps = [m.mcnemar(ours, draw) for draw in random]
     return {
         "precision": precision.mean(),
         "low": low,
@@ -54,10 +56,13 @@ def score(tables, tissues, classes, repeats, seed):
     patients = tissues["patient_id"].to_numpy(str)
     for exclude in m.EXCLUDE:
         allowed = m.eligible_pairs(tissues, exclude)
+        # Of thousands of tissues a draw takes a second, and no task or model changes it.
+        draws = [m.drawn(allowed, seed + draw) for draw in range(DRAWS)]
         for task, labels in classes.items():
+            random = [m.hits(draw, labels) for draw in draws]
             for model, table in tables.items():
                 found = m.found_tissues(table, tissues, exclude)
-                row = precision_row(found, allowed, labels, patients, repeats, seed)
+                row = precision_row(found, random, allowed, labels, patients, repeats, seed)
                 rows.append({"exclude": exclude, "task": task, "model": model} | row)
     return pd.DataFrame(rows)
 

@@ -40,7 +40,12 @@ def eligible_pairs(tissues, exclude):
 
 def drawn(allowed, seed, top=TOP):
     """Return `top` different allowed tissues of each query, drawn at random; -1 as in `closest`."""
-    return closest(np.random.default_rng(seed).random(allowed.shape), allowed, top)
+    chances = np.where(allowed, np.random.default_rng(seed).random(allowed.shape), np.inf)
+    # Equal chances do not happen, so that the few need no sort of all.
+    few = np.argpartition(chances, min(top, len(allowed)) - 1, axis=1)[:, :top]
+    chances, allowed = (np.take_along_axis(array, few, axis=1) for array in (chances, allowed))
+    places = closest(chances, allowed, top)
+    return np.where(places < 0, -1, np.take_along_axis(few, places, axis=1))
 
 
 def found_tissues(table, tissues, exclude):

@@ -68,6 +68,25 @@ def test_the_same_seed_gives_the_same_labels():
     pd.testing.assert_frame_equal(first, second)
 
 
+def test_cells_are_labelled_in_blocks_as_all_at_once(monkeypatch):
+    cells, _, features, patients = planted(wrong=0.4)
+    whole, _ = relabel(cells, features, VERIFIED, patients, SETTINGS)
+    sizes, forest = [], rule.forest
+
+    def watched(*args):
+        model = forest(*args)
+        predict = model.predict
+        model.predict = lambda rows: sizes.append(len(rows)) or predict(rows)
+        return model
+
+    monkeypatch.setattr(rule, "forest", watched)
+    monkeypatch.setattr(rule, "_score", lambda *args: None)
+    monkeypatch.setattr(rule, "BLOCK", 500)
+    blocks, _ = relabel(cells, features, VERIFIED, patients, SETTINGS)
+    assert sizes == [500, 460]
+    pd.testing.assert_frame_equal(blocks, whole)
+
+
 def test_classes_that_no_verified_cell_has_are_named_and_one_patient_has_no_score():
     cells, _, features, patients = planted(wrong=0.0)
     cells.loc[cells["tissue_id"] == "t09", "kind"] = "rare"

@@ -1,7 +1,11 @@
+import subprocess
+import sys
+
 import numpy as np
 import pandas as pd
 import pytest
 
+from workflow_scripts.cohorts.readers import tables
 from workflow_scripts.cohorts.readers.files import Files
 from workflow_scripts.cohorts.readers.panel import order_panel, read_panel
 from workflow_scripts.cohorts.readers.tables import join, keys, read_table, render
@@ -69,6 +73,44 @@ def test_a_comma_in_the_last_column_shifts_nothing(files, caplog):
     table = read_table(files(a_csv="id,note\n1,a, b\n2,c, d\n"), {"file": "a.csv"})
     assert table["id"].tolist() == [1, 2]
     assert "rows have more fields than the header" in caplog.text
+
+
+def test_a_table_is_read_in_parts_as_in_one_read(files, monkeypatch):
+    # Each column starts as one kind of value and goes on as another, or with none.
+    first = "1,1,1,TRUE,TRUE,007,,5,A,z\n"
+    later = "2.5,,x,FALSE,1,008,b,18446744073709551615,,z\n"
+    header = "float,gap,text,bool,odd,zeros,late,huge,early,left\n"
+    found = files(a_csv=header + first * 3 + later * 4, b_csv=header, c_csv=header + first)
+    for name in ("a.csv", "b.csv", "c.csv"):
+        file = found.find(name)
+        for columns in (set(header.strip().split(",")), {"float", "gap", "text", "bool", "odd"}):
+            columns -= {"left"}
+            monkeypatch.setattr(tables, "ROWS", 3)
+            parts = tables._load(file, {}, columns)
+            with file.open() as stream:
+                one = pd.read_csv(stream, usecols=list(parts), low_memory=False)
+            pd.testing.assert_frame_equal(parts, one)
+
+
+def test_what_is_left_out_of_a_large_table_takes_no_memory(files):
+    rows, wide = 200_000, ",".join(["12345678"] * 40)
+    table = "a," + ",".join(f"x{n}" for n in range(40)) + "\n" + f"1,{wide}\n" * rows
+    found = files(a_csv=table)
+    # A process of its own, as the peak of this one may be of another test.
+    code = (
+        "import resource, sys, types; from pathlib import Path;"
+        "from workflow_scripts.cohorts.readers import tables;"
+        "from workflow_scripts.cohorts.readers.archives import File;"
+        "peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss;"
+        "before = peak(); file = File('a.csv', '.', Path(sys.argv[1]));"
+        "assert len(tables._load(file, {}, {'a'})) == int(sys.argv[2]);"
+        "print(peak() - before)"
+    )
+    path = str(found.find("a.csv").path)
+    done = subprocess.run(
+        [sys.executable, "-c", code, path, str(rows)], capture_output=True, text=True, check=True
+    )
+    assert int(done.stdout) < 150_000  # kB; in one read 200,000
 
 
 def test_joins_are_unique_and_count_what_has_no_match(files):

@@ -2,6 +2,7 @@
 
 import pytest
 
+from tests.own_study import write_study
 from workflow_scripts.common import code_hash as module
 from workflow_scripts.common.cohort import load_cohort
 from workflow_scripts.common.mock import planned_jobs
@@ -120,6 +121,25 @@ def test_an_edited_reader_repeats_the_ingest_of_its_cohorts_alone(monkeypatch):
     readers = {cohort: load_cohort(cohort).reader for cohort in before}
     reached = {c: module._reached(reader.with_stem(name)) for c, name in readers.items()}
     assert changed == {cohort for cohort in before if reader in reached[cohort]}
+
+
+def test_an_edited_reader_repeats_the_ingest_of_an_own_cohort(monkeypatch, tmp_path):
+    study = write_study(tmp_path)
+    rules = ("own_panel", "own_ingest")
+
+    def hashes():
+        jobs = planned_jobs([study], {"cohort": str(tmp_path / "mine.yaml")}, "own_cohort")
+        return {job.rule.name: job.params.code for job in jobs if job.rule.name in rules}
+
+    before = hashes()
+    reader = module.ROOT / "workflow_scripts/cohorts/readers/stack_tiff.py"
+    monkeypatch.setattr(
+        module,
+        "_without_docstrings",
+        lambda file, old=module._without_docstrings: old(file) + "x" * (file == reader),
+    )
+    after = hashes()
+    assert len(before) == 2 and not before.items() & after.items()
 
 
 def jobs_that_follow(monkeypatch, name):

@@ -12,6 +12,7 @@ from workflow_scripts.common.embedders import open_embedder
 from workflow_scripts.common.errors import InputError
 from workflow_scripts.common.marker_names import read_aliases
 from workflow_scripts.common.matching import central_grid, wasserstein
+from workflow_scripts.own import compare
 from workflow_scripts.own.compare import similar
 from workflow_scripts.own.embed_references import draw
 from workflow_scripts.own.list_markers import marker_table, resolve_stains
@@ -230,3 +231,43 @@ def test_without_any_embedding_of_a_stain_none_is_judged(tissues):
     markers = marker_table({a: a for a in "ABCDEF"}, {"A": "A"}, {"X": "X"})
     table = judged(markers, np.eye(6), list("ABCDEF"), sums, 0.8, 0)
     assert not table["stain"].any()
+
+
+class Blocks:
+    """A token array that refuses to be read as a whole."""
+
+    def __init__(self, array, most):
+        self.array, self.shape, self.most = array, array.shape, most
+
+    def __getitem__(self, rows):
+        block = self.array[rows]
+        assert len(block) <= self.most
+        return block
+
+
+def test_cells_are_typed_block_by_block_as_all_at_once(tmp_path, monkeypatch):
+    rng = np.random.default_rng(0)
+    truth = np.array(["A", "B", None], dtype=object)[rng.integers(0, 3, 90)]
+    shift = np.where(truth == "A", 3, 0)[:, None]
+    arrays = {"own": rng.normal(size=(40, 4)), "reference": rng.normal(size=(90, 4)) + shift}
+    arrays = {kind: array.astype("f4") for kind, array in arrays.items()}
+    cells = {kind: pd.DataFrame({"cell_id": range(len(a))}) for kind, a in arrays.items()}
+    for table in cells.values():
+        table["tissue_id"] = np.where(table["cell_id"] % 3, "t", "u")
+        table["position"] = table["cell_id"]
+    metadata = tmp_path / "lung/metadata"
+    metadata.mkdir(parents=True)
+    cells["reference"].assign(cell_type=truth).to_parquet(metadata / "cells.parquet")
+    tissues = {"tissue_id": ["t", "u"], "patient_id": ["p", "q"], "split": ["train", "test"]}
+    pd.DataFrame(tissues).to_parquet(metadata / "tissues.parquet")
+
+    def typed(read, most):
+        monkeypatch.setattr("workflow_scripts.cells.logistic.READ", read)
+        answer = lambda folder, _: (cells[folder.name], Blocks(arrays[folder.name], most))  # noqa: E731
+        monkeypatch.setattr(compare, "read_tokens", answer)
+        settings = {"trees": 20, "depth": 4}
+        return compare.transfer(tmp_path, tmp_path / "lung", "cell_type", settings, 0, 1)
+
+    (table, facts), (whole, same) = typed(7, 7), typed(100, 100)
+    pd.testing.assert_frame_equal(table, whole)
+    assert facts == same and facts["f1"] > 0.8 and len(table) == 40

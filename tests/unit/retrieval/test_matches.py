@@ -51,6 +51,24 @@ def test_expected_precision_is_the_mean_of_many_draws():
     np.testing.assert_allclose(np.mean(draws, axis=0), expected, atol=0.03)
 
 
+@pytest.mark.parametrize("n", [2, 4, 40])
+def test_a_draw_is_the_closest_by_random_distances(n):
+    allowed = np.random.default_rng(n).random((n, n)) < 0.3
+    for seed in range(20):
+        distances = np.random.default_rng(seed).random((n, n))
+        assert (m.drawn(allowed, seed) == closest(distances, allowed, m.TOP)).all()
+
+
+def test_tasks_and_models_share_their_draws(monkeypatch):
+    monkeypatch.setattr(fig4h, "DRAWS", 3)
+    calls, drawn = [], m.drawn
+    monkeypatch.setattr(m, "drawn", lambda *args: calls.append(args[1]) or drawn(*args))
+    table = match_table(TISSUES.index, np.ones((4, 4)), TISSUES)
+    classes = {task: np.array(["x", "y", "x", "y"], dtype=object) for task in ("a", "b")}
+    rows = fig4h.score({"one": table, "two": table}, TISSUES, classes, repeats=10, seed=5)
+    assert len(rows) == 4 * len(m.EXCLUDE) and calls == [5, 6, 7] * len(m.EXCLUDE)
+
+
 def planted(shift, seed, n=60):
     """Score tissues of two classes, whose tokens differ by `shift`."""
     rng = np.random.default_rng(seed)

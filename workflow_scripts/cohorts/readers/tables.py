@@ -16,6 +16,8 @@ from workflow_scripts.common.errors import InputError
 from workflow_scripts.common.job import log
 from workflow_scripts.common.validation import nearest
 
+ROWS = 100_000  # of a table, read at a time
+
 
 def read_table(files, spec, columns=None):
     """Return the table that `spec` (a `table` of the cohort schema) names, or None.
@@ -188,11 +190,12 @@ def _load(file, spec, columns):
         options = {"sep": separator, "header": 0 if named else None}
         # R and Excel may add a BOM; an unquoted comma in a last column must not shift the others.
         options |= {"low_memory": False, "encoding": "utf-8-sig", "index_col": False}
+        options |= {"usecols": wanted}
         with file.open() as stream:
-            _named(pd.read_csv(stream, nrows=0, **options), columns or (), file)
-        with file.open() as stream, warnings.catch_warnings(record=True) as caught:
+            _named(pd.read_csv(stream, nrows=0, **options | {"usecols": None}), columns or (), file)
+        with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always", pd.errors.ParserWarning)
-            table = pd.read_csv(stream, usecols=wanted, **options)
+            table = _read_csv(file, options)
         if caught:
             log.warning("%s: rows have more fields than the header; the surplus is left out", file)
     except pd.errors.EmptyDataError:
@@ -204,6 +207,38 @@ def _load(file, spec, columns):
     except (zipfile.BadZipFile, zlib.error, EOFError, pa.ArrowInvalid) as error:
         raise damaged(file, error) from None
     return _named(table, (), file)
+
+
+def _read_csv(file, options):
+    """Return what `pd.read_csv` reads, in parts where columns are left out.
+
+    One read first holds all columns as text: 12 GB for 6 million rows of 72 columns.
+    """
+    parts = [] if options["usecols"] is None else _parts(file, options)
+    # Beyond int64 types depend on all values at once; such numbers are rare.
+    if not parts or any((part.dtypes == np.uint64).any() for part in parts):
+        with file.open() as stream:
+            return pd.read_csv(stream, **options)
+    # Where the kinds of a column differ between parts, one read leaves it as text.
+    mixed = [name for name in parts[0] if len({_kind(part[name]) for part in parts} - {None}) > 1]
+    if mixed:
+        parts = _parts(file, options | {"dtype": dict.fromkeys(mixed, str)})
+    return pd.concat(parts, ignore_index=True)
+
+
+def _parts(file, options):
+    with file.open() as stream, pd.read_csv(stream, chunksize=ROWS, **options) as parts:
+        return list(parts)
+
+
+def _kind(column):
+    """Return what the values of a column are, b(ool), n(umber) or t(ext); None without any."""
+    known = column.dropna()
+    if known.empty:
+        return None
+    if known.dtype.kind == "b" or isinstance(known.iloc[0], bool):
+        return "b"
+    return "t" if known.dtype.kind == "O" else "n"
 
 
 def _named(table, columns, file):
