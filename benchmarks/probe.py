@@ -22,8 +22,8 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 
 from benchmarks.common import append
-from workflow_scripts.cells.logistic import Rows, fit_logistic
-from workflow_scripts.common.tokens import ROWS_PER_CHUNK
+from workflow_scripts.cells.logistic import fit_logistic
+from workflow_scripts.common.tokens import ROWS_PER_CHUNK, Rows
 
 STEPS = 20000
 PASS = 200e6  # bytes: a pass over fewer takes as many, which says nothing

@@ -13,14 +13,14 @@ import pytest
 import scanpy
 import zarr
 
-from workflow_scripts.cells.logistic import Rows, fit_logistic
+from workflow_scripts.cells.logistic import fit_logistic
 from workflow_scripts.cells.probe_cells import confusion
 from workflow_scripts.commands.clean_intermediate import found
 from workflow_scripts.common.cell_types import labelled_cells
 from workflow_scripts.common.provenance import sha256
 from workflow_scripts.common.scores import Confusion
 from workflow_scripts.common.targets import load_targets, numbered
-from workflow_scripts.common.tokens import read_tokens
+from workflow_scripts.common.tokens import Rows, read_tokens
 
 pytestmark = pytest.mark.study
 # Cohort: channels with an accession.

@@ -13,7 +13,6 @@ import numpy as np
 from scipy.linalg import cholesky, solve_triangular
 from scipy.optimize import minimize
 
-READ = 8192  # rows read at a time
 COMPUTED = 1024  # rows computed at a time: both matrix products find them in the cache
 SAMPLE = 5  # sampled rows per column
 # Precision and largest gradient of each stage; every stage takes the coordinates of its start.
@@ -34,37 +33,6 @@ class Probe:
         """Return the class of each of `rows`, an iterable of blocks [n, D]."""
         best = [(block @ self.coef.T + self.intercept).argmax(axis=1) for block in rows]
         return self.classes[np.concatenate(best)] if best else self.classes[:0]
-
-
-class Rows:
-    """Chosen rows of a token array on disk, read again in every pass unless they fit in memory."""
-
-    def __init__(self, array, positions, memory=0):
-        """`array` [n, D] (zarr or NumPy); `positions`: ascending; `memory`: bytes kept at most."""
-        self.array, self.positions = array, np.asarray(positions, np.int64)
-        if (np.diff(self.positions) <= 0).any():
-            raise ValueError("positions must ascend")
-        fits = len(self.positions) * array.shape[1] * 4 <= memory
-        self.kept = list(self._read()) if fits else None
-
-    def __len__(self):
-        return len(self.positions)
-
-    @property
-    def width(self):
-        """D, the number of columns."""
-        return self.array.shape[1]
-
-    def __iter__(self):
-        """Yield the rows in order, as float32 blocks [m, D]."""
-        return iter(self.kept) if self.kept is not None else self._read()
-
-    def _read(self):
-        for start in range(0, self.array.shape[0], READ):
-            first, last = np.searchsorted(self.positions, (start, start + READ))
-            if first < last:
-                block = np.asarray(self.array[start : start + READ], np.float32)
-                yield block[self.positions[first:last] - start]
 
 
 def fit_logistic(rows, labels, regularisation, max_iterations, tolerance=1e-7):

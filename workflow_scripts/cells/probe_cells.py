@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from workflow_scripts.cells.logistic import Rows, fit_logistic
+from workflow_scripts.cells.logistic import fit_logistic
 from workflow_scripts.common.cell_types import labelled_cells
 from workflow_scripts.common.job import log, run
-from workflow_scripts.common.tokens import read_tokens
+from workflow_scripts.common.tokens import Rows, read_tokens
 
 COUNTS = ["patient_id", "truth", "predicted", "cells"]
 COLUMNS = ["cohort", "label", *COUNTS]

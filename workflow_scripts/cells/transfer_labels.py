@@ -6,11 +6,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from workflow_scripts.cells.logistic import Rows
 from workflow_scripts.common.cell_types import balanced, fit_forest, labelled_cells
 from workflow_scripts.common.cohort_files import CohortFiles
 from workflow_scripts.common.job import log, run
-from workflow_scripts.common.tokens import read_tokens
+from workflow_scripts.common.tokens import Rows, read_tokens
 
 COLUMNS = ["tissue_id", "cell_id", "patient_id", "truth", "predicted"]
 

@@ -2,12 +2,14 @@
 
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import zarr
 
 from workflow_scripts.common.images import BLOSC
 
 ROWS_PER_CHUNK = {"patch": 16, "niche": 1024, "cells": 4096, "tissue": 1024}
+READ = 8192  # rows read at a time
 COLUMNS = ["level", "position", "tissue_id", "row", "col", "cell_id"]
 
 
@@ -49,3 +51,34 @@ def read_tokens(folder, level):
     rows = index[index["level"] == level].reset_index(drop=True)
     path = folder / f"{level}.zarr"
     return rows, (zarr.open_array(path, mode="r") if path.exists() else None)
+
+
+class Rows:
+    """Chosen rows of a token array on disk, read again in every pass unless they fit in memory."""
+
+    def __init__(self, array, positions, memory=0):
+        """`array` [n, D] (zarr or NumPy); `positions`: ascending; `memory`: bytes kept at most."""
+        self.array, self.positions = array, np.asarray(positions, np.int64)
+        if (np.diff(self.positions) <= 0).any():
+            raise ValueError("positions must ascend")
+        fits = len(self.positions) * array.shape[1] * 4 <= memory
+        self.kept = list(self._read()) if fits else None
+
+    def __len__(self):
+        return len(self.positions)
+
+    @property
+    def width(self):
+        """D, the number of columns."""
+        return self.array.shape[1]
+
+    def __iter__(self):
+        """Yield the rows in order, as float32 blocks [m, D]."""
+        return iter(self.kept) if self.kept is not None else self._read()
+
+    def _read(self):
+        for start in range(0, self.array.shape[0], READ):
+            first, last = np.searchsorted(self.positions, (start, start + READ))
+            if first < last:
+                block = np.asarray(self.array[start : start + READ], np.float32)
+                yield block[self.positions[first:last] - start]

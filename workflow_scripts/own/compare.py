@@ -7,12 +7,11 @@ import numpy as np
 import pandas as pd
 from sklearn.metrics import f1_score
 
-from workflow_scripts.cells.logistic import Rows
 from workflow_scripts.common.cell_types import balanced, fit_forest, labelled_cells
 from workflow_scripts.common.job import log, run
 from workflow_scripts.common.matching import closest, wasserstein
 from workflow_scripts.common.staging import staged
-from workflow_scripts.common.tokens import read_tokens
+from workflow_scripts.common.tokens import Rows, read_tokens
 from workflow_scripts.own.embed_references import FACTS, OWN, REFERENCE
 
 CELLS = ["tissue_id", "cell_id", "cell_type", "confidence"]

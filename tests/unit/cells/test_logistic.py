@@ -6,7 +6,8 @@ import zarr
 from sklearn.linear_model import LogisticRegression
 
 from workflow_scripts.cells import logistic
-from workflow_scripts.cells.logistic import Rows, fit_logistic
+from workflow_scripts.cells.logistic import fit_logistic
+from workflow_scripts.common.tokens import Rows
 
 TYPES = np.array(["B", "T", "tumour", "vessel"])
 
@@ -49,7 +50,7 @@ def test_from_disk_in_small_reads_it_is_the_same_fit(tmp_path, monkeypatch):
     kept = np.flatnonzero(np.arange(len(tokens)) % 3 != 1)  # rows of other splits lie between
     expected = fit_logistic(rows_of(tokens[kept]), labels[kept], 1.0, 5000)
     array = zarr.create_array(tmp_path / "t.zarr", data=tokens, chunks=(64, tokens.shape[1]))
-    monkeypatch.setattr(logistic, "READ", 128)
+    monkeypatch.setattr("workflow_scripts.common.tokens.READ", 128)
     monkeypatch.setattr(logistic, "COMPUTED", 50)
     rows = Rows(array, kept)
     assert rows.kept is None and max(len(block) for block in rows) <= 128

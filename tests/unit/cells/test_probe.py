@@ -5,10 +5,11 @@ import pandas as pd
 import pytest
 from sklearn.metrics import f1_score
 
-from workflow_scripts.cells.logistic import Rows, fit_logistic
+from workflow_scripts.cells.logistic import fit_logistic
 from workflow_scripts.cells.probe_cells import confusion
 from workflow_scripts.common.cell_types import labelled_cells
 from workflow_scripts.common.scores import Confusion, difference, paired, swap_test
+from workflow_scripts.common.tokens import Rows
 
 TYPES = np.array(["B", "T", "tumour"])
 

@@ -262,7 +262,7 @@ def test_cells_are_typed_block_by_block_as_all_at_once(tmp_path, monkeypatch):
     pd.DataFrame(tissues).to_parquet(metadata / "tissues.parquet")
 
     def typed(read, most):
-        monkeypatch.setattr("workflow_scripts.cells.logistic.READ", read)
+        monkeypatch.setattr("workflow_scripts.common.tokens.READ", read)
         answer = lambda folder, _: (cells[folder.name], Blocks(arrays[folder.name], most))  # noqa: E731
         monkeypatch.setattr(compare, "read_tokens", answer)
         settings = {"trees": 20, "depth": 4}
