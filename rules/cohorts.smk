@@ -36,7 +36,7 @@ localrules:
 
 rule retrieve:
     input:
-        cohort=lambda w: STUDY.cohorts[w.cohort].path,
+        cohort=lambda w: ancient(STUDY.cohorts[w.cohort].path),
         local=lambda w: local_sources(STUDY.cohorts[w.cohort]),
     output:
         retrieved=f"{config['archives']}/{{cohort}}/retrieved.json",
@@ -50,6 +50,7 @@ rule retrieve:
         runtime=minutes(24 * 60),
     params:
         code=code("workflow_scripts/cohorts/retrieve.py"),
+        source=lambda w: STUDY.cohorts[w.cohort].source,
     message:
         "Retrieving {wildcards.cohort}"
     script:
@@ -84,6 +85,7 @@ rule ingest:
             "workflow_scripts/cohorts/ingest.py",
             f"workflow_scripts/cohorts/readers/{STUDY.cohorts[w.cohort].reader}.py",
         ),
+        cohort=lambda w: STUDY.cohorts[w.cohort].computed,
         mask_sigma=config["tissue"]["mask_sigma"],
         # A folder on disk has no record: its listing says when something in it has changed.
         listing=lambda w: listing(STUDY.cohorts[w.cohort].folder),

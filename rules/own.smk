@@ -89,6 +89,7 @@ else:
             code=OWN_CODE["check_panel"],
             cohort=config["cohort"],
             trained=[str(cohort.path) for cohort in OWN.cohorts],
+            described=OWN.cohort.computed,
             listing=listing(OWN.cohort.folder),
         message:
             "Comparing the panel of {wildcards.cohort} with the markers of the model"
@@ -117,6 +118,7 @@ else:
             cohort=OWN_ONLY,
         params:
             code=OWN_CODE["ingest"],
+            cohort=OWN.cohort.computed,
             mask_sigma=config["tissue"]["mask_sigma"],
             listing=listing(OWN.cohort.folder),
         message:

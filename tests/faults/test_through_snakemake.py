@@ -64,6 +64,18 @@ def write_images(folder, *channels):
         tifffile.imwrite(path, image, photometric="minisblack")
 
 
+def test_a_cohort_follows_what_its_file_says_of_the_data(workplace, study, run):
+    write_images(workplace / "own/followed/images", 3)
+    said = {"source": {"folder": "followed"}, "pixel_size": 1.0}
+    name = study(**said)
+    target = f"results/{name}/ingest/{name}/ingest.json"
+    assert run(name, target).returncode == 0
+    study(**said, remarks="as the authors write", citation="theirs")
+    assert "Nothing to be done" in run(name, target).stderr
+    study(**said | {"pixel_size": 0.5})
+    assert f"Ingesting {name}" in run(name, target, "-n").stdout
+
+
 def fails_with(done, sentence):
     """Check that a run failed, said `sentence` once, and showed no Python traceback."""
     assert done.returncode != 0

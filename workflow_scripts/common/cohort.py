@@ -2,7 +2,7 @@
 
 import re
 import string
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from fnmatch import fnmatchcase
 from pathlib import Path
 from urllib.parse import unquote, urlparse
@@ -14,6 +14,12 @@ from workflow_scripts.common.validation import check, nearest, parse_yaml, read_
 ROOT = Path(__file__).resolve().parents[2]
 FROM_RECORD = "from_record"
 UNFINISHED = (".part", ".part.json", ".bad", "retrieved.json")  # beside the files of a cohort
+
+# Of a cohort's file, what no image or table of the ingest is made of.
+DESCRIBED = (
+    "path", "title", "citation", "licence", "terms", "organs", "remarks", "size", "published",
+    "held_out", "alternative", "defects", "unverified", "tasks", "units", "own",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -50,6 +56,15 @@ class Cohort:
     cells: dict | None = None
     split: dict | None = None
     own: dict = field(default_factory=dict)  # over the settings `own` of config.yaml
+
+    @property
+    def computed(self):
+        """What retrieving and ingesting read of the file: neither its prose nor its tasks."""
+        return {
+            field.name: getattr(self, field.name)
+            for field in fields(self)
+            if field.name not in DESCRIBED
+        }
 
     @property
     def is_published(self):
