@@ -253,7 +253,7 @@ def local_sources(cohort):
 def cohort_sources(cohort):
     """What ingesting a cohort reads: its YAML file and, unless it is on disk, the archive.
 
-    A rule follows what the file says of the data, `computed`, and not the file: another word in its
+    Jobs follow what the file says of the data, `computed`, and not the file: another word in its
     remarks would repeat every training with it.
     """
     sources = {"cohort": ancient(cohort.path)}
