@@ -143,7 +143,7 @@ def draw(table, chance):
         labels.append(WORDS.get(name, name) + better)
     for face, label in (("0.25", "as printed"), ("white", "nested")):
         axis.plot([], [], "o", color="0.25", markerfacecolor=face, label=label)
-    axis.plot([], [], color="0.85", lw=5, label="permuted outcomes")
+    axis.plot([], [], color="0.85", lw=6, solid_capstyle="butt", label="permuted outcomes")
     axis.set_yticks(range(len(shown)), labels)
     patients = f"(n = {table['patients'].iloc[0]} patients)"
     axis.set_xlabel(f"AUROC, mean over folds {patients}")

@@ -84,7 +84,8 @@ def grouped_reasons(reasons):
 def model_row(path):
     """Return what the report says of one model, from its metrics.json.
 
-    `given`: file and checksum of weights that were trained elsewhere, None for a training.
+    `given`: file and checksum of weights that were trained elsewhere, None for a training;
+    `changes`: one clause per setting that was not the same all the way.
     """
     metrics = _read_json(path)
     keys = ("instance", "cohorts", "steps", "parameters", "seconds", "device", "seed")
@@ -97,6 +98,12 @@ def model_row(path):
     losses = [loss for loss in metrics.get("losses", []) if math.isfinite(loss)]
     row["first"], row["last"] = metrics.get("first_loss"), metrics.get("last_loss")
     row["curve"] = sparkline(losses)
+    row["changes"] = [
+        "{}: {} until step {}, then {}".format(
+            change["key"].replace("_", " "), change["before"], change["step"], change["after"]
+        )
+        for change in metrics.get("changed_on_the_way", [])
+    ]
     return row
 
 

@@ -98,7 +98,7 @@ def entries(table, panels, weights, remark, restricted=False):
 def draw(table, labels):
     """Return the figure: cost, parameters and F1 against the number of markers."""
     kinds = {
-        "cost": "memory x time (GB s)",
+        "cost": "memory × time (GB s)",
         "parameters": "parameters",
         **{f"macro_f1_{label}": f"macro-F1, {label.replace('_', ' ')}" for label in labels},
     }

@@ -214,7 +214,27 @@ def test_every_training_has_a_model_card(full):
     assert "0a1b2c3d" * 8 in card and "Damond 2019: CC BY 4.0" in card
     assert "| Cells | Damond 2019 | cell type | 0.710 | 0.660 to 0.750 |" in card
     assert "trained by this workflow" in card and "| Steps | 200 (" in card
+    assert "| Settings changed on the way | none |" in card
     assert "simulated" not in card and "given" not in card
+
+
+def test_a_setting_changed_in_the_middle_of_a_training_is_told(tmp_path):
+    files, params = fake_study(tmp_path)
+    metrics = json.loads(files.models[0].read_text())
+    changes = [
+        {"step": 90, "key": "learning_rate", "before": 1e-3, "after": 1e-4},
+        {"step": 120, "key": "precision", "before": "bf16", "after": "float32"},
+    ]
+    files.models[0].write_text(json.dumps(metrics | {"changed_on_the_way": changes}))
+    report.build(files, params, tmp_path / "report", NOW, ORIGIN)
+    card = (tmp_path / "report/models/all14.md").read_text(encoding="utf-8")
+    told = (
+        "learning rate: 0.001 until step 90, then 0.0001",
+        "precision: bf16 until step 120, then float32",
+    )
+    assert f"| Settings changed on the way | {'; '.join(told)} |" in card
+    text, _ = read(tmp_path / "report")
+    assert all(change in text for change in told)
 
 
 @pytest.mark.parametrize("simulated", [False, True])
