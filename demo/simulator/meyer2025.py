@@ -21,15 +21,15 @@ ZIPS = {"ZTMA174": "ZTMA174_raw.zip", "ZTMA249": "ZTMA249_raw.zip"}
 BACKGROUND = (("Ar80", "80ArAr"), ("Xe131", "131Xe"))  # channels without an antibody
 MONTHS = 12  # of a year
 CLINICAL = (
-    "PID,TMANr,n_samples,analysis_cat,OS_months,status_OS,DFS_months,status_DFS,grade,pT,pN,pM,"
+    "PID,TMANr,n_samples,OS_months,status_OS,DFS_months,status_DFS,grade,pT,pN,pM,"
     "tumor_size_cm,age,pretreatment,BL_CD8_group_merg,spatial_CD8_pheno,PID_group_risk"
 ).split(",")
 README = """Simulated data. No patient, tissue or measurement in these files is real.
 The files and columns follow those of Meyer et al. 2025 (Zenodo 10942609 and 15396067) where they
-are publicly described, with a subset of the channels. sce_ALL_sub_colData.csv is the table of
-sce_ALL_sub.rds, in the form that a conversion of its colData to CSV gives; masks.zip holds the
-masks of the CytoImageList, written to TIFF by hand. All files are in one record here.
-Not imitated: the .rds objects, cases with HER2, images other than of tumours, other groups.
+are publicly described, with a subset of the channels. sce_ALL_colData.csv is the table of
+sce_ALL.rds, in the form that a conversion of its colData to CSV gives; masks.zip holds the masks
+of the CytoImageList, written to TIFF by hand. All files are in one record here.
+Not imitated: the .rds objects, cases with HER2 and other images that the authors left out.
 """
 record = partial(
     zenodo_record, title="Simulated cohort in the layout of Zenodo 10942609 and 15396067"
@@ -57,8 +57,8 @@ def write(folder, section, cohort):
     write_zip(
         folder / "masks.zip", [("README.txt", README.encode()), *zip(files, masks, strict=True)]
     )
-    (folder / "sce_ALL_sub_colData.csv").write_bytes(_cells(section, cohort, samples))
-    return [folder / name for name in [*ZIPS.values(), "masks.zip", "sce_ALL_sub_colData.csv"]]
+    (folder / "sce_ALL_colData.csv").write_bytes(_cells(section, cohort, samples))
+    return [folder / name for name in [*ZIPS.values(), "masks.zip", "sce_ALL_colData.csv"]]
 
 
 def _names(index):
@@ -86,7 +86,7 @@ def _clinical(section, cohort):
         drawn = [float(cohort.rng.uniform(1, 6)), int(cohort.rng.integers(30, 85)), "no"]
         groups = [known[name] for name in CLINICAL[-3:]]
         rows.append(
-            [f"PID{201 + index}", index + 1, cohort.owners.count(index), "tumor", *follow_up]
+            [f"PID{201 + index}", index + 1, cohort.owners.count(index), *follow_up]
             + [known["grade"], *stage, *drawn, *groups]
         )
     return rows
@@ -97,6 +97,7 @@ def _cells(section, cohort, samples):
     clinical = _clinical(section, cohort)
     rows = []
     for index, label, x, y, area, name in each_cell(cohort.tissues):
-        keys = [samples[index], label, f"{samples[index]}_{label}", x, y, area, name]
+        compartment = "tumor" if name.startswith("tumor") else "non_tumor"
+        keys = [samples[index], label, f"{samples[index]}_{label}", x, y, area, name, compartment]
         rows.append([*keys, *clinical[cohort.owners[index]]])
-    return csv_bytes([*columns, "metacluster_combined", *CLINICAL], rows)
+    return csv_bytes([*columns, "metacluster_combined", "analysis_cat", *CLINICAL], rows)

@@ -57,7 +57,7 @@ def target_cells(index, cells, tissues, kept, label):
     table = table.merge(owners, left_on="tissue_id", right_index=True)
     if table.empty:
         raise InputError(
-            "meyer_transfer.cohort: no cell of a tumour has a token; embed its tissues"
+            "meyer_transfer.cohort: no cell of its tissues has a token; embed its tissues"
         )
     return table.sort_values("position", ignore_index=True)
 

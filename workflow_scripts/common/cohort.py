@@ -49,6 +49,7 @@ class Cohort:
     unverified: list = field(default_factory=list)
     pixel_size: float = 1.0  # um per pixel of the files
     patient: str = "{patient}"
+    without_patient: str = "refuse"  # tissues that no table gives a patient
     specimen: str = "{tissue}"
     clinical: list = field(default_factory=list)
     units: dict = field(default_factory=dict)  # clinical column -> unit

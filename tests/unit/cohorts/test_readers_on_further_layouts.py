@@ -250,7 +250,7 @@ def test_allam2022(tmp_path):
     assert "Histone H3" in tissues(source)["core_B7"].absent
 
 
-# Text acquisitions, labels and outcomes in an object of R.
+# Text acquisitions; labels and outcomes on the rows of a table of cells, converted from R.
 def test_meyer2025(tmp_path):
     cohort = load_cohort("meyer2025")
     assert cohort.held_out
@@ -258,15 +258,23 @@ def test_meyer2025(tmp_path):
     file = "ZTMA174_B06.02565_3_AX3Y1_42"
     raw = {f"ZTMA174.1/{file}.txt": acquisition_text(stack(40), [*metals, "Xe131"])}
     other = {"x/ZTMA249_ID_99_AX3Y13_321.txt": acquisition_text(stack(39, 1), metals)}
+    other |= {"x/ZTMA249_ID_247_CX7Y1_99.txt": acquisition_text(stack(39, 2), metals)}
     masks = {f"masks_4/ZTMA174.1_{file}.tiff": tiff(mask(1, 2))}
     write(tmp_path, **{"ZTMA174_raw.zip": zipped(**raw), "ZTMA249_raw.zip": zipped(**other)})
     columns = [name for table in cohort.clinical for name in table["columns"]]
     rows = {"sample_id": [f"ZTMA174.1_{file}"] * 2 + ["ZTMA249.3_ZTMA249_ID_99_AX3Y13_321"]}
     rows |= {"ObjectNumber": [1, 2, 1], "Pos_X": [2.0] * 3, "Pos_Y": [0.5, 2.5, 0.5]}
     rows |= {"metacluster_combined": ["tumor_1", "B_cell", "Stromal"]}
+    rows |= {"analysis_cat": ["tumor", "non_tumor", "non_tumor"]}
     rows |= {name: ["a", "a", "b"] for name in columns}
-    rdata.write_rds(tmp_path / "sce_ALL_sub.rds", pd.DataFrame(rows))
+    with pytest.raises(InputError, match='write.csv.*readRDS."sce_ALL.rds".*15396067'):
+        read_source(tmp_path, cohort)
+    pd.DataFrame(rows).to_csv(tmp_path / "sce_ALL_colData.csv")
     source = read_source(tmp_path, cohort)
+    left_out = (
+        "1 tissues are left out, as no table has their patient ({PID}): ZTMA249_ID_247_CX7Y1_99"
+    )
+    assert left_out in source.warnings and len(source.tissues) == 2
     assert any("masks masks.zip are absent; The masks are published" in w for w in source.warnings)
     write(tmp_path, **{"masks.zip": zipped(**masks)})
     source = read_source(tmp_path, cohort)

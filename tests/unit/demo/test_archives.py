@@ -94,7 +94,7 @@ def test_mendeley_answer_agrees_with_the_files(damond):
         ),
         (
             "meyer2025",
-            ["ZTMA174_raw.zip", "ZTMA249_raw.zip", "masks.zip", "sce_ALL_sub_colData.csv"],
+            ["ZTMA174_raw.zip", "ZTMA249_raw.zip", "masks.zip", "sce_ALL_colData.csv"],
         ),
         (
             "jackson2020",
@@ -153,7 +153,7 @@ READMES = {
     "cords2024": ("SingleCellExperiment Objects.zip", "README.txt", "sce_all_annotated.rds"),
     "wang2023": ("NTPublic.zip", "NTPublic/README.txt", ".fst"),
     "hoch2022": ("full_data.zip", "full_data/README.txt", "sce_RNA.rds"),
-    "meyer2025": ("masks.zip", "README.txt", "sce_ALL_sub.rds"),
+    "meyer2025": ("masks.zip", "README.txt", "sce_ALL.rds"),
     "jackson2020": ("SingleCell_and_Metadata.zip", "README.txt", "SC_dat.csv"),
     "moldoveanu2022": (
         "Moldoveanu_2022_CyTOF_melanoma.tar.gz",

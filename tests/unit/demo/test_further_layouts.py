@@ -76,13 +76,15 @@ def test_meyer_cells_carry_the_clinical_values(archives):
     # "OS_months + status_OS; DFS_months + status_DFS"; "spatial_CD8_pheno (inflamed / excluded /
     # cold)"; "PID_group_risk (low = inflamed, high = BL, medium = rest)"
     archive = archives("meyer2025")
-    cells = pd.read_csv(archive.files / "sce_ALL_sub_colData.csv")
+    cells = pd.read_csv(archive.files / "sce_ALL_colData.csv")
     assert (cells.sample_id + "_" + cells.ObjectNumber.astype(str)).equals(cells.cell_id)
     for sample, table in cells.groupby("sample_id"):
         mask = archive.tiff("masks.zip", f"{sample}.tiff")
         assert lie_in(mask, table, "Pos_X", "Pos_Y", "ObjectNumber")
     labels = r"tumor_\d+|CD8_T_cell|CD4_T_cell|B_cell|Macrophage|HLA_DR|Neutrophil|Stromal"
     assert cells.metacluster_combined.str.fullmatch(labels).all()
+    # "analysis_cat (tumor / non_tumor)", of a cell: an image has both.
+    assert cells.groupby("sample_id").analysis_cat.nunique().max() == 2
     patients = cells.groupby("PID")
     clinical = ["OS_months", "status_OS", "DFS_months", "status_DFS", "PID_group_risk"]
     assert patients[clinical].nunique().eq(1).all(axis=None) and len(patients) == 4

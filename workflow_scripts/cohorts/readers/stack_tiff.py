@@ -39,6 +39,7 @@ def build(files, cohort, panel, images, loaders, warnings, absent=None):
     """
     masks, mask_notes = _masks(files, cohort.layout.get("masks"))
     table, notes = describe({t: groups for t, (_, groups) in images.items()}, files, cohort)
+    images = {tissue: images[tissue] for tissue in table["tissue_id"]}
     cells, cell_notes = read_cells(files, cohort, list(images))
     neighbours, pair_notes = read_neighbours(files, cohort, list(images))
     absent = absent or {tissue: absent_channels(panel, tissue) for tissue in images}

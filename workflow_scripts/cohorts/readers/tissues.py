@@ -88,8 +88,9 @@ def absent_channels(panel, tissue):
 def describe(groups, files, cohort):
     """Return the table of tissues and warnings, from {tissue id: named groups}.
 
-    Columns: tissue_id, patient_id, specimen_id, split, then the clinical columns. InputError if a
-    tissue has no patient: a split by patient would otherwise mix patients.
+    Columns: tissue_id, patient_id, specimen_id, split, then the clinical columns. A tissue without
+    a patient is left out where the cohort file says so, else an InputError: a split by patient
+    would mix patients.
     """
     frame = pd.DataFrame(
         [{"tissue": tissue, **values} for tissue, values in groups.items()], dtype=object
@@ -104,6 +105,9 @@ def describe(groups, files, cohort):
         frame = joined
         if missing:
             warnings.append(f"{spec['file']} has no row for {missing} of {len(frame)} tissues")
+    if cohort.without_patient == "exclude":
+        frame, left_out = _with_patient(frame, cohort)
+        warnings += left_out
     patient = _ids(cohort.patient, "patient", frame, cohort)
     specimen = _ids(cohort.specimen, "specimen", frame, cohort)
     clinical = frame[[name for name in frame.columns if name not in named]]
@@ -120,13 +124,26 @@ def describe(groups, files, cohort):
     return pd.concat([front, clinical.drop(columns="split", errors="ignore")], axis=1), warnings
 
 
+def _with_patient(frame, cohort):
+    """Return the rows with a patient, unless there is none, and a warning that names the others."""
+    known = render(cohort.patient, frame, f"{cohort.path}: key 'patient'").notna()
+    if known.all() or not known.any():
+        return frame, []
+    names = frame.loc[~known, "tissue"].tolist()
+    return frame[known].reset_index(drop=True), [
+        f"{len(names)} tissues are left out, as no table has their patient ({cohort.patient}): "
+        f"{', '.join(names[:10])}"
+    ]
+
+
 def _ids(template, what, frame, cohort):
     ids = render(template, frame, f"{cohort.path}: key '{what}' ({template})")
     if ids.isna().any():
         tissue = frame["tissue"][ids.isna()].iloc[0]
         raise InputError(
             f"{cohort.path}: tissue {tissue} and {int(ids.isna().sum()) - 1} more have no {what} "
-            f"({template}); complete the clinical table, or exclude them in layout.exclude."
+            f"({template}); complete the clinical table, exclude them in layout.exclude, or set "
+            "`without_patient: exclude`."
         )
     return ids
 
