@@ -61,11 +61,18 @@ def gpus(wildcards=None):
     return 1 if config["device"] == "cuda" else 0
 
 
+def training_memory():
+    """Memory of a training on each node: more would not help one that its time limit ended."""
+    return config["pretrain"]["processes"] * (64000 if config["device"] == "cuda" else 4000)
+
+
 def training_place():
     """What a training asks of a cluster: GPUs in all on one node, or alike on several nodes."""
     processes, nodes = config["pretrain"]["processes"], config["pretrain"]["nodes"]
     if nodes == 1:
-        return {"gpu": processes * gpus()}
+        place = {"gpu": processes * gpus()}
+        # SLURM may otherwise take the GPUs of several nodes.
+        return place | ({"nodes": 1} if place["gpu"] > 1 else {})
     # `mpi`: the job is not wrapped in a step of one task; its script starts one on each node.
     place = {"nodes": nodes, "tasks": nodes, "mpi": "srun"}
     return place | ({"gres": f"gpu:{processes}", "tasks_per_gpu": 0} if gpus() else {})

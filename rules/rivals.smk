@@ -48,9 +48,7 @@ rule pretrain_rival:
     threads: config["pretrain"]["processes"] * config["pretrain"]["threads"]
     resources:
         **training_place(),
-        mem_mb=megabytes(
-            config["pretrain"]["processes"] * (64000 if config["device"] == "cuda" else 4000)
-        ),
+        mem_mb=training_memory(),
         runtime=7 * 24 * 60 if config["device"] == "cuda" else 120,
     params:
         code=code("workflow_scripts/pretrain/pretrain_rival.py"),

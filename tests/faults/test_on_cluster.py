@@ -129,7 +129,7 @@ def test_the_scheduler_is_killed_while_its_jobs_run_on(study, running):
 
 
 def test_a_training_longer_than_its_time_limit_goes_on_in_the_next_job(study):
-    """It is told before it is killed, saves its state, and the profile submits it again.
+    """It saves its state before, unasked, and the profile submits it again.
 
     With time enough the second job ends with the weights of a training that nothing stopped.
     """
@@ -153,9 +153,11 @@ def test_a_training_longer_than_its_time_limit_goes_on_in_the_next_job(study):
         return [job for job in slurm.recorded_jobs(folder) if rule_of(job) == "pretrain"]
 
     jobs, first_step = train("1 if attempt == 1 else 60")
-    assert [job["JobState"] for job in jobs] == ["TIMEOUT", "COMPLETED"]
+    assert [job["JobState"] for job in jobs] == ["FAILED", "COMPLETED"]
     printed = Path(jobs[0]["StdOut"]).read_text()
-    stopped = re.search(r"stopped by signal \d+ after step (\d+); start again to go on", printed)
+    stopped = re.search(
+        r"stopped before its job's time limit after step (\d+); start again to go on", printed
+    )
     assert stopped and 0 < int(stopped[1]) == first_step < STEPS, printed[-2000:]
 
     went_on = sha256(weights)

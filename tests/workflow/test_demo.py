@@ -353,7 +353,8 @@ def test_the_probe_finds_planted_types(results, cohort, label):
 def test_an_unseen_cohort_costs_the_probe_little(results):
     numbers = json.loads((results / "figures/fig3d/numbers.json").read_text())["numbers"]
     losses = [entry["value"] for key, entry in numbers.items() if key.startswith("loss_")]
-    assert len(losses) == 4 and max(losses) < 0.15 and numbers["C036"]["value"] == max(losses)
+    assert len(losses) == 4 and max(losses) < 0.15
+    assert numbers["C036"]["value"] == max(map(abs, losses))
     numbers = json.loads((results / "figures/fig3c/numbers.json").read_text())["numbers"]
     assert numbers["lead_macro_f1"]["n"] == 5  # test patients
     assert "has the class nk" in numbers["C034"]["status"]

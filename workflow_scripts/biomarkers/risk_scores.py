@@ -59,10 +59,11 @@ def pairs(follow, risk):
 
 
 def concordances(follow, risks, repeats, seed):
-    """Return system -> (concordance, its bootstrap values [repeats]), the same patients in each.
+    """Return system -> (concordance, its bootstrap values [repeats]), the same resamples in each.
 
-    `risks`: system -> risk [n]. A resample is a weight per patient, so that a pair counts as often
-    as the product of its weights says; two copies of one patient are no pair.
+    `risks`: system -> risk [n], NaN for a patient without one. A resample is a weight per patient,
+    so that a pair counts as often as the product of its weights says; two copies of one patient are
+    no pair.
     """
     weights = np.vstack([np.ones(len(follow)), resamples(len(follow), repeats, seed)])
     result = {}

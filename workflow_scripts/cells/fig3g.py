@@ -88,7 +88,7 @@ def main(snakemake):
         caption += without_nucleus(transfers, task, params.nucleus)
         weights = {Path(path).parent.name: weights_of(path) for path in files.metrics}
         rows, missing = score_all(transfers, [task], params.models, params.bootstrap, params.seed)
-        numbers = macro_numbers(transfers, rows, missing, weights)
+        numbers = macro_numbers(transfers, rows, missing, weights, [params.seed])
         if rows is None:
             status = f"not run: {next(iter(missing.values()))}"
             numbers |= {claim: not_run(status[9:]) for claim in target["claims"]}

@@ -87,8 +87,11 @@ def score_all(probes, tasks, models, repeats, seed):
     return (pd.concat(frames, ignore_index=True) if frames else None), missing
 
 
-def macro_numbers(probes, rows, missing, weights):
-    """Return one entry per task and model: macro-F1 with its interval over test patients."""
+def macro_numbers(probes, rows, missing, weights, seeds=()):
+    """Return one entry per task and model: macro-F1 with its interval over test patients.
+
+    `seeds`: of what was fitted, where chance plays a part in that.
+    """
     entries = {
         f"macro_f1_{cohort}_{label}_{model}": not_run(reason)
         for (model, (cohort, label)), reason in missing.items()
@@ -100,6 +103,7 @@ def macro_numbers(probes, rows, missing, weights):
             row.low,
             row.high,
             n=row.test_patients,
+            seeds=seeds,
             weights=weights.get(row.model),
             reason=probes.remarks(row.model, (row.cohort, row.label)),
         )

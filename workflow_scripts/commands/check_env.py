@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 
 from virtues_core.attention.api import BACKENDS, select
+from virtues_core.attention.missing import compiler
 from workflow_scripts.common.at_work import at_work, schedulers
 from workflow_scripts.common.device import check_device
 from workflow_scripts.common.errors import InputError
@@ -112,11 +113,13 @@ def cluster():
 
 def tools():
     """Return (line, None) on programs that some ways to run the study need."""
-    names = {"cc": "torch.compile", "conda": "--sdm conda", "apptainer": "--sdm apptainer"}
+    names = {"conda": "--sdm conda", "apptainer": "--sdm apptainer"}
     parts = [
         f"{name} {'found' if shutil.which(name) else 'absent'} (for {use})"
         for name, use in names.items()
     ]
+    lack = compiler()
+    parts.append(f"torch.compile can work: {'yes' if lack is None else f'no, {lack}'}")
     return f"tools: {', '.join(parts)}", None
 
 

@@ -63,9 +63,14 @@ def of_the_collection(numbers, missing):
 
 
 def weights_of(metrics):
-    """Return how numbers name the weights whose training wrote the file `metrics`."""
+    """Return how numbers name the weights whose training wrote the file `metrics`.
+
+    Of weights that were given, nobody here knows which patients they were trained on.
+    """
     training = json.loads(Path(metrics).read_text(encoding="utf-8"))
-    return f"{training['instance']}, sha256 {training['weights_sha256']}"
+    given = "; trained elsewhere, maybe on test patients of this split"
+    named = f"{training['instance']}, sha256 {training['weights_sha256']}"
+    return named + (given if training.get("given") else "")
 
 
 def read_numbers(path):

@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 
 from virtues_core import VirTues, VirTuesConfig, loss_backward, save_weights
+from virtues_core.attention.missing import compiler
 from workflow_scripts.common.crops import TrainingCrops
 from workflow_scripts.common.errors import InputError
 from workflow_scripts.common.job import log
@@ -45,6 +46,7 @@ def train_instance(job, processes=None):
         window=max(1, len(crops) // settings["batch"]),
     )
     if device == "cuda" and settings["compile"]:
+        processes.together(check_compiler)
         model.compile_blocks()
     board = None
     if settings["tensorboard"] and processes.rank == 0:
@@ -64,6 +66,15 @@ def train_instance(job, processes=None):
     if processes.rank == 0:
         write(job, model, accessions, len(crops), losses, seconds, checkpoint.changed)
         checkpoint.remove()
+
+
+def check_compiler():
+    """Refuse to compile blocks on a machine that lacks a C compiler or Python's headers."""
+    if lack := compiler():
+        raise InputError(
+            f"pretrain.compile: {lack}; install it on the machines with GPUs, or set "
+            "pretrain.compile: false, which is slower"
+        )
 
 
 def known_markers(job):

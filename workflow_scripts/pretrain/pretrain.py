@@ -82,8 +82,10 @@ def launch(job):
         process = subprocess.Popen(
             command, env=environment, stdout=output, stderr=output, start_new_session=True
         )
+        # srun takes SIGTERM as an order to kill its tasks, and hands on SIGUSR1.
+        asked = signal.SIGTERM if nodes == 1 else signal.SIGUSR1
         for number in STOP_SIGNALS:
-            signal.signal(number, lambda *_: process.send_signal(signal.SIGTERM))
+            signal.signal(number, lambda *_: process.send_signal(asked))
         process.wait()
     if process.returncode == 0:
         return

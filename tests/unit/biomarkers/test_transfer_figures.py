@@ -150,6 +150,15 @@ def test_a_patient_without_a_risk_is_in_no_pair():
     assert np.isfinite(concordances(follow, {"a": [2, np.nan, 1]}, 0, 0)["a"][0])
 
 
+def test_a_lead_is_over_the_patients_whom_both_systems_know():
+    follow, rng = follow_up(), np.random.default_rng(1)
+    ours = rng.normal(size=80)
+    theirs = np.where(rng.random(80) < 0.5, np.nan, ours)  # the same risk, known of half
+    table = fig5k.tabulate(follow, {"ours": ours, "theirs": theirs}, "ours", 20, 0)
+    assert table.loc["theirs", "lead"] == 0 == table.loc["theirs", "lead_high"]
+    assert table.loc["theirs", "concordance"] != table.loc["ours", "concordance"]
+
+
 def test_scores_at_a_bound_are_medium_and_orientations_mirror_each_other():
     score = np.array([-3, -1, 0, 2, 3])
     assert risk_levels(score, SETTINGS, "as_printed").tolist() == [0, 1, 1, 1, 2]

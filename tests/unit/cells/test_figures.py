@@ -1,5 +1,6 @@
 """The numbers behind the figures of linear probes: shares, gains, order, and what is missing."""
 
+import json
 from types import SimpleNamespace
 
 import numpy as np
@@ -163,6 +164,47 @@ def test_the_largest_loss_counts():
     assert numbers["C036"]["value"] == pytest.approx(numbers["loss_wang2023_t"]["value"])
     assert numbers["loss_cords2024_t"]["value"] == 0 < numbers["C036"]["low"]
     assert numbers["C036"]["n"] == 24
+    gains = [(task, *both[::-1], instance) for task, *both, instance in pairs]
+    other_way = fig3d.summarise(gains, 200, 0, {})
+    assert other_way["C036"]["value"] == numbers["C036"]["value"]
+    assert other_way["loss_wang2023_t"]["value"] == -numbers["loss_wang2023_t"]["value"]
+
+
+@pytest.mark.parametrize(
+    ("cohort", "status"),
+    [
+        ("sim_danenberg2022", "done"),
+        ("c", "not run: the statement is about Danenberg 2022; this is C"),
+    ],
+)
+def test_statements_about_danenberg_are_not_made_of_another_cohort(tmp_path, cohort, status):
+    task, metrics = (cohort, "types"), []
+    for model, hits in (("all14", 18), ("only", 12)):
+        counts(hits).assign(cohort=cohort, label="types").to_parquet(tmp_path / f"{model}.parquet")
+        facts = {"/".join(task): {"converged": True, "unlearned": [], "unscored": []}}
+        (tmp_path / f"{model}.json").write_text(json.dumps(facts))
+        metrics.append(tmp_path / model / "metrics.json")
+        metrics[-1].parent.mkdir()
+        metrics[-1].write_text(json.dumps({"instance": model, "weights_sha256": "ab"}))
+    claims = ["C032", "C033", "C034", "C035", "C115"]
+    job = SimpleNamespace(
+        input=SimpleNamespace(
+            counts=[tmp_path / f"{m}.parquet" for m in ("all14", "only")], metrics=metrics
+        ),
+        output=SimpleNamespace(numbers=tmp_path / "fig3c/numbers.json"),
+        params=SimpleNamespace(
+            tasks=[task],
+            models=["all14", "only"],
+            bootstrap=50,
+            seed=0,
+            simulated=True,
+            target={"id": "fig3c", "caption": "Gains.", "claims": claims},
+        ),
+    )
+    fig3c.main(job)
+    numbers = json.loads(job.output.numbers.read_text())["numbers"]
+    assert numbers["C032"]["status"] == numbers["C115"]["status"] == status
+    assert numbers["lead_macro_f1"]["status"] == "done"
 
 
 SIX = ("vessel", "T cell", "Immune")

@@ -206,3 +206,15 @@ def test_given_weights_that_do_not_fit_are_refused(shared, given, edit, model, s
     edit(tensors)
     with pytest.raises(InputError, match=sentence):
         given(tensors, MODEL | model)
+
+
+def test_blocks_are_not_compiled_where_that_cannot_work(monkeypatch):
+    monkeypatch.setattr(instance, "compiler", lambda: None)
+    instance.check_compiler()
+    monkeypatch.setattr(instance, "compiler", lambda: "Python.h is missing in /usr/include")
+    with pytest.raises(InputError) as refused:
+        instance.check_compiler()
+    assert str(refused.value) == (
+        "pretrain.compile: Python.h is missing in /usr/include; install it on the machines with "
+        "GPUs, or set pretrain.compile: false, which is slower"
+    )

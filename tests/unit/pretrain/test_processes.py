@@ -162,6 +162,28 @@ def test_several_nodes_are_one_torchrun_each_in_an_allocation_of_slurm():
         pretrain.torchrun("job.json", 4, 2, 32, {})
 
 
+@pytest.mark.parametrize(("nodes", "handed_on"), [(1, "SIGTERM"), (2, "SIGUSR1")])
+def test_several_nodes_are_not_asked_to_stop_by_what_srun_kills_at(
+    make_job, monkeypatch, nodes, handed_on
+):
+    """srun answers SIGTERM by killing its tasks (its source: srun_job.c), unsaved."""
+    told = "import os, signal, sys, time\n"
+    told += "for n in (signal.SIGTERM, signal.SIGUSR1):\n"
+    told += "    signal.signal(n, lambda n, _: sys.exit(f'told {signal.Signals(n).name}'))\n"
+    told += "os.kill(os.getppid(), signal.SIGTERM)\ntime.sleep(60)\n"
+    monkeypatch.setattr(pretrain, "torchrun", lambda *_: [sys.executable, "-c", told])
+    job = pretrain.plain_job(make_job(f"nodes{nodes}", processes=2, nodes=nodes, batch=8))
+    handlers = {number: signal.getsignal(number) for number in pretrain.STOP_SIGNALS}
+    try:
+        with pytest.raises(SystemExit):
+            pretrain.launch(job)
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+    printed = Path(job["checkpoint_folder"], "torchrun.log").read_text()
+    assert printed == f"told {handed_on}\n"
+
+
 def test_a_torchrun_that_dies_without_a_word_is_shown_with_its_output(
     make_job, monkeypatch, caplog
 ):

@@ -150,6 +150,13 @@ def test_weights_of(tmp_path):
     path = tmp_path / "metrics.json"
     path.write_text(json.dumps({"instance": "all14", "weights_sha256": "ab" * 32}))
     assert weights_of(path) == "all14, sha256 " + "ab" * 32
+    given = {
+        "instance": "all14",
+        "weights_sha256": "ab" * 32,
+        "given": {"path": "x", "sha256": "y"},
+    }
+    path.write_text(json.dumps(given))
+    assert weights_of(path).endswith("trained elsewhere, maybe on test patients of this split")
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,7 @@ from workflow_scripts.common.job import log
 from workflow_scripts.common.training.gradients import accumulate_gradients, flat_gradients
 from workflow_scripts.common.training.processes import Processes
 from workflow_scripts.common.training.schedules import learning_rate, make_optimizer, weight_decay
+from workflow_scripts.common.training.time_left import stop_time
 from workflow_scripts.common.training.watch import Watch
 
 ADVICE = (
@@ -51,8 +52,9 @@ def train(
     from that step on, `batches.per_step` to a step, with an InputError in place of one that cannot
     be read; `batches.describe(step, i)` names the crops of one. `after_step(processes)` is what a
     model has to do after each optimiser step, such as moving a teacher; all that it keeps must be
-    in the model's state. On SIGINT, SIGTERM or SIGUSR1 (a cluster's wall time) the state is saved
-    and the process exits with 1; the next start continues from there.
+    in the model's state. On SIGINT, SIGTERM or SIGUSR1, and shortly before the time limit of a
+    cluster's job, the state is saved and the process exits with 1; the next start goes on from
+    there.
     """
     processes, watch = processes or Processes(), watch or Watch()
     precision = settings["precision"] if device == "cuda" else "fp32"
@@ -67,6 +69,7 @@ def train(
 
     step_losses = []  # (loss, errors of the micro-batches) of each step since the last look
     saved = started = time.monotonic()
+    ends = stop_time() if processes.rank == 0 else math.inf
     with stop_requests() as stop, closing(batches.stream(first)) as stream:
         for step in range(first, steps):
             rate = learning_rate(step, steps, settings)
@@ -86,9 +89,11 @@ def train(
                 after_step(processes)
 
             done = step + 1
-            due = time.monotonic() - saved > 60 * settings["checkpoint_minutes"]
-            number, due = processes.largest(stop[0] if stop else 0, int(due))
-            stopped = number and done < steps
+            now = time.monotonic()
+            due = now - saved > 60 * settings["checkpoint_minutes"]
+            asked = stop[0] if stop else 0
+            number, late, due = processes.largest(asked, int(now > ends), int(due))
+            stopped = (number or late) and done < steps
             told = done % settings["log_every"] == 0 or done == steps
             if told or due or stopped:
                 # A look at the losses waits for the device, so there is one every few steps.
@@ -105,9 +110,9 @@ def train(
             if stopped:
                 processes.gather(None)  # none may leave, and end the others, before it is written
                 if processes.rank == 0:
+                    why = f"by signal {number}" if number else "before its job's time limit"
                     how = "" if kept else " from an earlier step"
-                    text = "stopped by signal %d after step %d; start again to go on%s"
-                    log.error(text, number, done, how)
+                    log.error("stopped %s after step %d; start again to go on%s", why, done, how)
                 sys.exit(1)
     return losses, seconds + time.monotonic() - started
 
