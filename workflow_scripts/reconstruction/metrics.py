@@ -52,11 +52,12 @@ def pearson_r(sums):
 def positivity_f1(sums):
     """Return the F1 of positive pixels from sums [..., 9] (D18); NaN where the truth is constant.
 
-    Also NaN where no pixel is positive, neither in truth nor in the guess.
+    Also NaN where no pixel of the truth is positive, so that a model and its baseline are scored on
+    the same markers whatever they guess.
     """
     truth, guess, both = np.moveaxis(np.asarray(sums, np.float64)[..., len(MOMENTS) :], -1, 0)
     with np.errstate(invalid="ignore", divide="ignore"):
-        return np.where(truth_varies(sums), 2 * both / (truth + guess), np.nan)
+        return np.where(truth_varies(sums) & (truth > 0), 2 * both / (truth + guess), np.nan)
 
 
 METRICS = {"pearson_r": pearson_r, "f1": positivity_f1}

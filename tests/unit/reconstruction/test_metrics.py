@@ -67,6 +67,14 @@ def test_a_constant_truth_has_no_score_and_a_constant_guess_scores_nothing(const
     assert np.isnan(pearson_r(hidden_sums(truth, guess, nothing, THRESHOLDS))).all()
 
 
+def test_a_marker_without_a_positive_pixel_has_no_f1_whatever_is_guessed():
+    truth, guess, hidden = next(crops(1))
+    for threshold in (guess.max() + 1, truth.max() + 1, guess.min()):
+        sums = hidden_sums(np.minimum(truth, threshold - 1), guess, hidden, [threshold] * 3)
+        assert np.isnan(positivity_f1(sums)).all()
+    assert (positivity_f1(hidden_sums(truth, guess - 100, hidden, THRESHOLDS)) == 0).all()
+
+
 class Half:
     """A tissue of which the left half is tissue."""
 
