@@ -183,12 +183,13 @@ def _cells(cores, records, section):
     for number, core in enumerate(cores, start=1):
         tma, letter = core["block"].split("_")
         image = f"{core['block']}_{core['number']}"
+        shown = f"{tma}{letter}_{core['number']}"  # in both tables, unlike in row names
         spot = f"{core['block']}{core['number'] % 9 + 1},{core['number'] % 5 + 1}"
         clinical = [records[core["owner"]][name] for name in COLUMNS]
         x, y = centroids(core["tissue"].cell_mask)
         size = areas(core["tissue"].cell_mask)
         for i, name in enumerate(core["tissue"].types):
-            keys = [tma, letter, core["number"], image, number, i + 1, f"{image}_{i + 1}"]
+            keys = [tma, letter, core["number"], shown, number, i + 1, f"{image}_{i + 1}"]
             category = section["cell_types"][name]["category"]
             measured = [float(x[i]), float(y[i]), int(size[i]), category, name, name]
             rows.append([*keys, *measured, spot, *_patient(core), *clinical])

@@ -37,8 +37,9 @@ The files and columns follow those of Danenberg et al. 2022 (Zenodo 6036188) whe
 publicly described, with a subset of the channels. IMCClinical.csv and CellNeighbours.csv are the
 tables that the archive holds as IMCClinical.fst and CellNeighbours.fst (a format of R), in the form
 that a conversion to CSV gives. CellNeighbours lists every pair of neighbours from both sides, with
-the structure of the cell in `from`; cells of the tumour are in no structure (NA). The masks of the
-last image number its cells in another order than the tables.
+the structure of the cell in `from`, or NA where the edge leaves it, unless all edges of a cell do;
+cells of the tumour are in none. The masks of the last image number its cells in another order than
+the tables.
 Not imitated: the .fst files and the annotation workbooks.
 """
 
@@ -112,13 +113,17 @@ def _single_cells(section, cohort, numbers, epitopes):
 
 
 def _neighbours(cohort, numbers):
-    """Return the edges between neighbouring cells; a structure is written as its printed order."""
+    """Return the edges between neighbouring cells, with the printed order of their structure."""
     order = {name: number for number, name in enumerate(STRUCTURES, start=1)}
     rows = []
     for number, tissue, owner in zip(numbers, cohort.tissues, cohort.owners, strict=True):
         structures = [order.get(name) for name in tissue.cell_niches]
-        for cell, other in neighbours(tissue.cell_mask, TOUCHING).tolist():
-            rows.append([cell, other, number, _metabric_id(owner), structures[cell - 1]])
+        edges = neighbours(tissue.cell_mask, TOUCHING).tolist()
+        inside = {cell for cell, other in edges if structures[cell - 1] == structures[other - 1]}
+        for cell, other in edges:
+            leaves = cell in inside and structures[cell - 1] != structures[other - 1]
+            structure = None if leaves else structures[cell - 1]
+            rows.append([cell, other, number, _metabric_id(owner), structure])
     return csv_bytes(["from", "to", "ImageNumber", "metabric_id", "TMEStructure"], rows)
 
 

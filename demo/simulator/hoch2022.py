@@ -17,7 +17,7 @@ ANALYSIS = "data_for_analysis_zenodo"
 BLOCK = "ZTMA256.1"
 DAYS = 365.25
 CLINICAL = (
-    "PatientID,Age,Gender,Cancer_Stage,TissueType,Location,MM_location,MM_location_simplified,"
+    "PatientID,Age_range,Gender,Cancer_Stage,TissueType,Location,MM_location,MM_location_simplified,"
     "Adjuvant,E_I_D,Mutation,Status_at_3m,relapse,Time_to_death_or_last_PET,censoring_death,"
     "Time_to_progression_or_last_PET"
 ).split(",")

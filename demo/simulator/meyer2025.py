@@ -21,8 +21,8 @@ ZIPS = {"ZTMA174": "ZTMA174_raw.zip", "ZTMA249": "ZTMA249_raw.zip"}
 BACKGROUND = (("Ar80", "80ArAr"), ("Xe131", "131Xe"))  # channels without an antibody
 MONTHS = 12  # of a year
 CLINICAL = (
-    "PID,TMANr,n_samples,OS_months,status_OS,DFS_months,status_DFS,grade,pT,pN,pM,"
-    "tumor_size_cm,age,pretreatment,BL_CD8_group_merg,spatial_CD8_pheno,PID_group_risk"
+    "PID,TMANr,n_samples,OS_months,status_OS,DFS_months,status_DFS,grade,pT,pN,pM,pT_simple,"
+    "pN_simple,pM_simple,tumor_size_cm,age,pretreatment,BL_CD8_group_merg,spatial_CD8_pheno,PID_group_risk"
 ).split(",")
 README = """Simulated data. No patient, tissue or measurement in these files is real.
 The files and columns follow those of Meyer et al. 2025 (Zenodo 10942609 and 15396067) where they
@@ -46,7 +46,7 @@ def write(folder, section, cohort):
     ]
     for array, zipped in ZIPS.items():
         members = [
-            (f"{slide}/{stem}.txt", _acquisition(cohort.rng, tissue, channels))
+            (f"{slide}/{slide}_{stem}.txt", _acquisition(cohort.rng, tissue, channels))
             for (slide, stem), tissue in zip(names, cohort.tissues, strict=True)
             if slide.startswith(array)
         ]
@@ -83,6 +83,7 @@ def _clinical(section, cohort):
         follow_up = [float(MONTHS * years[index]), int(died[index])]
         follow_up += [float(MONTHS * until[index]), int(relapsed[index])]
         stage = [f"pT{cohort.rng.integers(1, 4)}", f"pN{cohort.rng.integers(0, 3)}", "pM0"]
+        stage += [name[2] for name in stage]
         drawn = [float(cohort.rng.uniform(1, 6)), int(cohort.rng.integers(30, 85)), "no"]
         groups = [known[name] for name in CLINICAL[-3:]]
         rows.append(

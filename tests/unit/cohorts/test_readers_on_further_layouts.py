@@ -205,14 +205,20 @@ ENDOMETRIUM = "CD3 CD45RA CD45RO CD8a DNA1 DNA2 Ecaderin PanKeratin SMA Vimentin
 
 
 def exported(folder, markers):
-    """Name files as the instrument's viewer does: <mass>_<metal>_<marker>.ome.tiff."""
-    names = [f"{folder}/{140 + i}_X_{marker}.ome.tiff" for i, marker in enumerate(markers)]
+    """Name files as the instrument's viewer does: <mass>_<metal>_<marker>.ome.tiff.
+
+    Both channels of iridium may be called DNA.
+    """
+    told = {"191Ir": "191Ir_DNA", "193Ir": "193Ir_DNA"}
+    named = [told.get(marker, f"X_{marker}") for marker in markers]
+    names = [f"{folder}/{140 + i}_{name}.ome.tiff" for i, name in enumerate(named)]
     names += [f"{folder}/150_X_contaminant.ome.tiff"]
     return {name: tiff(plane(seed)) for seed, name in enumerate(names)}
 
 
 def test_hu2023(tmp_path):
     files = exported("data/IMC/Tonsil DonorE/ROI_3", TONSIL)
+    files["data/IMC/Tonsil DonorE/ROI_3/ROI_Cell_Mask.tiff"] = tiff(mask(1, 2))
     files |= exported("data/IMC/endometrium L128/ROI_1", ENDOMETRIUM)
     files |= exported("data/IMC/Lung B5/ROI_1", LUNG)
     write(tmp_path, **{"whatever.zip": zipped(**files)})
@@ -235,14 +241,16 @@ OLDER = (
     "Ki67 Col1 CD3 Histone3 CD45RO MHCII White191Ir White193Ir"
 ).split()
 NEWER = (
-    "SMA Vimentin TCF1 CD163 PanKeratin CD103 CD206 CD4 E-cadherin CD68 CD8 COL1 CD3 HLADR DNA1 "
-    "DNA2"
+    "SMA Vimentin TCF1 CD163 PanKeratin CD103 CD206 CD4 E-cadherin CD68 CD8 COL1 CD3 HLADR 191Ir "
+    "193Ir"
 ).split()
 
 
 def test_allam2022(tmp_path):
     files = {f"data/ROI/ROI001_B1/raw_{m}.tiff": tiff(plane(i)) for i, m in enumerate(OLDER)}
+    files |= {name.replace(".tiff", ".ome.tiff"): pixels for name, pixels in files.items()}
     files |= exported("data/ROI_new/core_B7", NEWER)
+    files["data/ROI_new/core_B7/B7_Cell_Mask.tiff"] = tiff(mask(1, 2))
     write(tmp_path, **{"a.zip": zipped(**files)})
     source = read_source(tmp_path, load_cohort("allam2022"))
     counts = {t.tissue_id: len(source.panel) - len(t.absent) for t in source.tissues}
@@ -257,7 +265,7 @@ def test_meyer2025(tmp_path):
     metals = [row["channel"] for row in cohort.panel]
     file = "ZTMA174_B06.02565_3_AX3Y1_42"
     raw = {f"ZTMA174.1/{file}.txt": acquisition_text(stack(40), [*metals, "Xe131"])}
-    other = {"x/ZTMA249_ID_99_AX3Y13_321.txt": acquisition_text(stack(39, 1), metals)}
+    other = {"x/ZTMA249.3_ZTMA249_ID_99_AX3Y13_321.txt": acquisition_text(stack(39, 1), metals)}
     other |= {"x/ZTMA249_ID_247_CX7Y1_99.txt": acquisition_text(stack(39, 2), metals)}
     masks = {f"masks_4/ZTMA174.1_{file}.tiff": tiff(mask(1, 2))}
     write(tmp_path, **{"ZTMA174_raw.zip": zipped(**raw), "ZTMA249_raw.zip": zipped(**other)})
@@ -354,7 +362,7 @@ def test_hoch2022(tmp_path, fractions):
         "full_data/protein/cpout/x_a1_ac_full_spillcorrected.tiff": b"another panel",
     }
     write(tmp_path, **{"full_data.zip": zipped(**members)})
-    columns = cohort.clinical[1]["columns"]
+    columns = cohort.clinical[1]["columns"].values()
     clinical = "Description," + ",".join(columns) + "\nG1," + ",".join("7" * len(columns)) + "\n"
     sce = {"ImageNumber": [5, 5], "CellNumber": [1, 2], "celltype": ["Tumor", "Vasculature"]}
     sce |= {"Center_X": [2.0, 2.0], "Center_Y": [0.5, 2.5], "in_tumor": [1, 0]}

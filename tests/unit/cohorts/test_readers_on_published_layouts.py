@@ -232,11 +232,11 @@ def test_a_converted_table_beside_the_archive_serves(tmp_path):
 
 
 def test_structures_of_the_microenvironment_are_those_of_a_cells_edges(tmp_path):
-    """A structure stands on every edge of its cell; a cell in none has no edge."""
+    """A structure stands on the edges within it; those that leave it have none."""
     folder, cohort = breast(tmp_path, ISOTOPES), load_cohort("danenberg2022")
     assert read_source(folder, cohort).cells["tme_structure"].isna().all()
     edges = "from,to,ImageNumber,metabric_id,TMEStructure\n"
-    edges += "1,2,64,MB-0000,3\n1,3,64,MB-0000,3\n1,9,70,MB-0002,10\n"
+    edges += "1,2,64,MB-0000,3\n1,3,64,MB-0000,3\n1,4,64,MB-0000,NA\n1,9,70,MB-0002,10\n"
     (folder / "CellNeighbours.csv").write_text(edges)
     table = "print_order,colours,Label\n3,red,TLS-like\n10,blue,Vascular stroma\n"
     (folder / "TMEStructuresAnnotation.csv").write_text(table)

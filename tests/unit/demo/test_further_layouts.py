@@ -53,7 +53,7 @@ def test_meyer_has_a_text_file_per_acquisition(archives):
     for array in ("ZTMA174", "ZTMA249"):
         for name in archive.names(f"{array}_raw.zip"):
             slide, stem = re.fullmatch(
-                rf"({array}\.\d)/({array}_.+_AX3Y\d+_\d+)\.txt", name
+                rf"({array}\.\d)/\1_({array}_.+_AX3Y\d+_\d+)\.txt", name
             ).groups()
             shots = pd.read_csv(io.BytesIO(archive.read(f"{array}_raw.zip", name)), sep="\t")
             place = ["Start_push", "End_push", "Pushes_duration", "X", "Y", "Z"]
