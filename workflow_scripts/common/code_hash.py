@@ -11,7 +11,15 @@ PACKAGES = ("virtues_core", "workflow_scripts", "demo")
 # import: an error told in better words must not train a model anew.
 SILENT = {
     f"workflow_scripts/common/{name}.py"
-    for name in ("job", "mock", "errors", "manifest", "provenance", "training/watch")
+    for name in (
+        "job",
+        "mock",
+        "errors",
+        "manifest",
+        "provenance",
+        "training/watch",
+        "training/time_left",
+    )
 }
 # What pictures and pages look like counts for the modules that name it: these files of resources/
 # and a folder beside the module. Other data are inputs of their rules.
