@@ -99,10 +99,8 @@ def model_row(path):
     row["first"], row["last"] = metrics.get("first_loss"), metrics.get("last_loss")
     row["curve"] = sparkline(losses)
     row["changes"] = [
-        "{}: {} until step {}, then {}".format(
-            change["key"].replace("_", " "), change["before"], change["step"], change["after"]
-        )
-        for change in metrics.get("changed_on_the_way", [])
+        f"{c['key'].replace('_', ' ')}: {c['before']} until step {c['step']}, then {c['after']}"
+        for c in metrics.get("changed_on_the_way", [])
     ]
     return row
 
