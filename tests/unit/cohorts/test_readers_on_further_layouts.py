@@ -277,6 +277,11 @@ def test_meyer2025(tmp_path):
     rows |= {name: ["a", "a", "b"] for name in columns}
     with pytest.raises(InputError, match='write.csv.*readRDS."sce_ALL.rds".*15396067'):
         read_source(tmp_path, cohort)
+    others = {"sample_id": [f"ZTMA174.1_ZTMA174_no_{i}" for i in range(3)]}
+    pd.DataFrame(rows | others).to_csv(tmp_path / "sce_ALL_colData.csv")
+    told = r"none of 3 tissues has a patient \(\{PID\}\), the first is ZTMA174_B06.*; correct `by`"
+    with pytest.raises(InputError, match=told):
+        read_source(tmp_path, cohort)
     pd.DataFrame(rows).to_csv(tmp_path / "sce_ALL_colData.csv")
     source = read_source(tmp_path, cohort)
     left_out = (

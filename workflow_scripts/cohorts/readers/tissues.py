@@ -125,10 +125,15 @@ def describe(groups, files, cohort):
 
 
 def _with_patient(frame, cohort):
-    """Return the rows with a patient, unless there is none, and a warning that names the others."""
+    """Return the rows with a patient, and a warning that names the others; InputError of none."""
     known = render(cohort.patient, frame, f"{cohort.path}: key 'patient'").notna()
-    if known.all() or not known.any():
+    if known.all():
         return frame, []
+    if not known.any():
+        raise InputError(
+            f"{cohort.path}: none of {len(frame)} tissues has a patient ({cohort.patient}), the "
+            f"first is {frame['tissue'].iloc[0]}; correct `by` or `extract` of the clinical tables."
+        )
     names = frame.loc[~known, "tissue"].tolist()
     return frame[known].reset_index(drop=True), [
         f"{len(names)} tissues are left out, as no table has their patient ({cohort.patient}): "
@@ -140,10 +145,10 @@ def _ids(template, what, frame, cohort):
     ids = render(template, frame, f"{cohort.path}: key '{what}' ({template})")
     if ids.isna().any():
         tissue = frame["tissue"][ids.isna()].iloc[0]
+        advice = ", or set `without_patient: exclude`" if what == "patient" else ""
         raise InputError(
             f"{cohort.path}: tissue {tissue} and {int(ids.isna().sum()) - 1} more have no {what} "
-            f"({template}); complete the clinical table, exclude them in layout.exclude, or set "
-            "`without_patient: exclude`."
+            f"({template}); complete the clinical table, or exclude them in layout.exclude{advice}."
         )
     return ids
 
