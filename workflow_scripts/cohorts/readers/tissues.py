@@ -125,7 +125,7 @@ def describe(groups, files, cohort):
 
 
 def _with_patient(frame, cohort):
-    """Return the rows with a patient, and a warning that names the others; InputError if none has."""
+    """Return the rows with a patient, InputError if none, and a warning that names the others."""
     known = render(cohort.patient, frame, f"{cohort.path}: key 'patient'").notna()
     if known.all():
         return frame, []
