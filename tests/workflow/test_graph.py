@@ -1,6 +1,7 @@
 """The graph of the full study, without running it."""
 
 import re
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,15 @@ def test_a_dry_run_of_the_full_study_succeeds_without_any_data(snakemake, checko
     run = snakemake(checkout("dry"), "-n", "all")
     assert run.returncode == 0, run.stderr[-3000:]
     assert "pretrain" in run.stdout + run.stderr
+
+
+def test_results_may_be_a_link_to_another_disk(snakemake, checkout, tmp_path):
+    folder = checkout("linked")
+    (folder / "results").symlink_to(tmp_path)
+    run = snakemake(folder, "--profile", "demo", "-n", "all")
+    assert run.returncode == 0, run.stderr[-3000:]
+    for arguments in (["init", "--quiet"], ["check-ignore", "--quiet", "results"]):
+        subprocess.run(["git", *arguments], cwd=folder, check=True)  # no file to commit
 
 
 def test_no_file_of_rules_takes_a_name_from_another():

@@ -1,5 +1,6 @@
 """One cohort's YAML file, checked: where its data comes from and how they are read."""
 
+import os
 import re
 import string
 from dataclasses import dataclass, field, fields
@@ -124,7 +125,8 @@ class Cohort:
         path = unquote(text.removeprefix("file://"))
         if "://" in path:
             raise InputError(f"{self.path}: {text}: expected an https or file:// address.")
-        return (self.path.parent / path).resolve().as_uri()
+        # A linked results/ keeps its name, by which Snakemake finds the rule that makes the file.
+        return Path(os.path.abspath(self.path.parent / path)).as_uri()
 
 
 def load_cohort(id_or_path):

@@ -61,6 +61,9 @@ def test_addresses_and_paths_are_relative_to_the_file(cohort, tmp_path):
         assert mine.url(text) == (tmp_path / "r/record.json").as_uri()
     with pytest.raises(InputError, match="expected an https or file:// address"):
         mine.url("ftp://x.org/a")
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "linked").symlink_to(tmp_path / "elsewhere")
+    assert mine.url("b/../linked/a.zip") == (tmp_path / "linked/a.zip").as_uri()
 
 
 def test_local_files_are_what_retrieving_reads(cohort, tmp_path):
